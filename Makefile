@@ -1,0 +1,35 @@
+# Two commands do all set-up on a fresh machine: `make demo` runs the main job, `make test` proves it.
+# They need python3 >= 3.11, make and a package index, and keep everything they install in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := test
+
+# The stamp is made last, so an install that was cut off is done again.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "laion-worker needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+demo: .venv/.installed
+	$(BIN)/python -m demo
+
+test: .venv/.installed lint
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.installed
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv demo-run

@@ -1,0 +1,304 @@
+"""`TrackerClient`: the tracker's API as typed calls, for workers, bot and the tracker's own CLI."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
+
+import aiohttp
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import Unavailable
+from .events import EVENT, Event
+from .manifest import FileEntry
+from .message import Message
+from .messages import (
+    AccountAdded,
+    Completion,
+    CrawlAdded,
+    CrawlStats,
+    Delegation,
+    DelegationRequest,
+    Failure,
+    Heartbeat,
+    HeartbeatAnswer,
+    HeldLeases,
+    Leaderboard,
+    LeaseAnswer,
+    LeaseRequest,
+    NewAccount,
+    NewCrawl,
+    Receipt,
+    Release,
+    Requeue,
+    Requeued,
+    StaleJobs,
+    Stats,
+    UploadPlan,
+    UploadRequest,
+    UploadSlot,
+)
+from .transport import NotATracker, Transport
+
+__all__ = ["NotATracker", "TrackerClient"]
+
+_Answer = TypeVar("_Answer", bound=Message)
+_CRAWLS: TypeAdapter[tuple[CrawlStats, ...]] = TypeAdapter(tuple[CrawlStats, ...])
+#: An event is a few hundred bytes; a line this long is not one.
+_MAX_EVENT_LINE = 2**20
+
+
+class TrackerClient:
+    """One caller's session with one tracker; use it in `async with`.
+
+    Every call obeys the tracker's `retry_after`, else backs off with full jitter, until `patience`
+    (seconds) is over. Every call may raise what `laion_protocol.errors` draws, one exception per
+    decision, and `NotATracker` when the URL leads to something else.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        user_agent: str = "laion-worker",
+        patience: float = 60.0,
+        timeout: float = 60.0,
+    ) -> None:
+        self._http = Transport(
+            base_url, token, user_agent=user_agent, patience=patience, timeout=timeout
+        )
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._exit.enter_async_context(self._http)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._exit.aclose()
+
+    # ── a worker's calls ─────────────────────────────────────────────────────────────────────────
+
+    async def lease(self, request: LeaseRequest) -> LeaseAnswer:
+        """A job to do, or why there is none.
+
+        After `Unavailable`, ask `held_leases` first: the lost answer may have been a lease.
+        """
+        return await self._post("/v1/leases", request, LeaseAnswer, repeatable=False)
+
+    async def held_leases(self, worker: str) -> HeldLeases:
+        """What this worker still holds, after a crash or a lost answer."""
+        raw = await self._http.call("GET", "/v1/leases", params={"worker": worker})
+        return _parse(HeldLeases, raw)
+
+    async def heartbeat(
+        self, lease_id: str, beat: Heartbeat, *, patience: float | None = None
+    ) -> HeartbeatAnswer:
+        """Extend the lease. Raises `LeaseLost` when it is somebody else's by now."""
+        path = f"/v1/leases/{lease_id}/heartbeat"
+        return await self._post(path, beat, HeartbeatAnswer, patience=patience)
+
+    async def plan_uploads(self, lease_id: str, files: tuple[FileEntry, ...]) -> UploadPlan:
+        """Where each file goes, and which have arrived already."""
+        request = UploadRequest(files=files)
+        return await self._post(f"/v1/leases/{lease_id}/uploads", request, UploadPlan)
+
+    async def upload_file(self, slot: UploadSlot, path: Path, *, timeout: float = 3600) -> None:
+        """Send one file into its slot; the file is opened afresh for each try.
+
+        Raises:
+            UploadMismatch: what arrived is not what was announced; the file changed on disk.
+            OSError: the file cannot be read.
+        """
+        with ExitStack() as files:
+            await self._http.call(
+                "PUT",
+                slot.url,
+                body=lambda: files.enter_context(path.open("rb")),
+                headers=slot.headers,
+                timeout=timeout,
+            )
+
+    async def complete(self, lease_id: str, completion: Completion) -> Receipt:
+        """Hand the shard in for verification; safe to repeat."""
+        return await self._post(f"/v1/leases/{lease_id}/complete", completion, Receipt)
+
+    async def release(self, lease_id: str, release: Release) -> Receipt:
+        """Hand the job back undone; safe to repeat."""
+        return await self._post(f"/v1/leases/{lease_id}/release", release, Receipt)
+
+    async def fail(self, lease_id: str, failure: Failure) -> Receipt:
+        """Report that this job cannot be done here, and whose fault it is; safe to repeat."""
+        return await self._post(f"/v1/leases/{lease_id}/fail", failure, Receipt)
+
+    async def receipt(self, lease_id: str) -> Receipt:
+        """What has become of a lease."""
+        return _parse(Receipt, await self._http.call("GET", f"/v1/leases/{lease_id}"))
+
+    async def fetch_file(self, sha256: str, to: BinaryIO, *, most: int = 16 * 2**30) -> None:
+        """Write the tracker's file of that hash to `to`; the caller checks the hash.
+
+        One try: raises `Unavailable` when the line breaks.
+        """
+        try:
+            async with self._http.open("GET", f"/v1/files/{sha256}", timeout=0) as response:
+                to.seek(0)
+                to.truncate()
+                async for piece in response.content.iter_chunked(2**20):
+                    if to.tell() + len(piece) > most:
+                        raise NotATracker(f"file {sha256} is over {most} bytes long")
+                    to.write(piece)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"the line broke while fetching file {sha256}: {error}") from error
+
+    # ── what anyone may read ─────────────────────────────────────────────────────────────────────
+
+    async def stats(self) -> Stats:
+        """Progress of every crawl."""
+        return _parse(Stats, await self._http.call("GET", "/v1/stats"))
+
+    async def crawls(self) -> tuple[CrawlStats, ...]:
+        """Every crawl with its counts."""
+        raw = await self._http.call("GET", "/v1/crawls")
+        try:
+            return _CRAWLS.validate_json(raw)
+        except ValidationError as error:
+            raise NotATracker(
+                f"the answer to /v1/crawls is not a list of crawls: {error}"
+            ) from error
+
+    async def leaderboard(self) -> Leaderboard:
+        """Accounts by kept samples of their accepted shards."""
+        return _parse(Leaderboard, await self._http.call("GET", "/v1/leaderboard"))
+
+    async def events(self, after: str | None = None) -> AsyncIterator[tuple[str, Event]]:
+        """`(id, event)` as they happen, from just after the event `after`, or from now on.
+
+        Keep the last id to go on from there. Raises `Unavailable` when the connection ends; events
+        of kinds that this version does not know are passed over.
+        """
+        headers = {"Accept": "text/event-stream"} | (
+            {} if after is None else {"Last-Event-ID": after}
+        )
+        event_id, data = "", ""
+        try:
+            async with self._http.open("GET", "/v1/events", headers=headers, timeout=0) as response:
+                async for line in _lines(response):
+                    if line.startswith("id:"):
+                        event_id = line[3:].strip()
+                    elif line.startswith("data:"):
+                        data += line[5:].strip()
+                    elif not line and data:
+                        event, data = _event(data), ""
+                        if event is not None:
+                            yield event_id, event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"the event feed broke off: {error}") from error
+        raise Unavailable("the event feed ended")
+
+    # ── an admin's calls (`token`: a delegated one, else the client's own) ───────────────────────
+
+    async def add_crawl(self, crawl: NewCrawl, *, token: str | None = None) -> CrawlAdded:
+        """Add a crawl; adding the same again changes nothing."""
+        return await self._post("/v1/admin/crawls", crawl, CrawlAdded, token=token)
+
+    async def pause_crawl(self, name: str, *, token: str | None = None) -> None:
+        """Stop handing out this crawl's jobs; what is leased goes on."""
+        await self._http.call("POST", f"/v1/admin/crawls/{name}/pause", token=token)
+
+    async def resume_crawl(self, name: str, *, token: str | None = None) -> None:
+        """Hand out this crawl's jobs again."""
+        await self._http.call("POST", f"/v1/admin/crawls/{name}/resume", token=token)
+
+    async def add_account(self, account: NewAccount, *, token: str | None = None) -> AccountAdded:
+        """Make an account; the answer holds its token, once."""
+        return await self._post(
+            "/v1/admin/accounts", account, AccountAdded, token=token, repeatable=False
+        )
+
+    async def put_file(self, sha256: str, path: Path, *, token: str | None = None) -> None:
+        """Give the tracker a file that recipes name by its hash, such as model weights."""
+        with ExitStack() as files:
+            await self._http.call(
+                "PUT",
+                f"/v1/admin/files/{sha256}",
+                body=lambda: files.enter_context(path.open("rb")),
+                token=token,
+                timeout=3600,
+            )
+
+    async def stale_jobs(
+        self,
+        *,
+        crawl: str | None = None,
+        silent_for: timedelta | None = None,
+        limit: int = 25,
+        token: str | None = None,
+    ) -> StaleJobs:
+        """Leased jobs without a heartbeat for `silent_for` (default: two heartbeats)."""
+        params = {"limit": str(limit)}
+        if crawl is not None:
+            params["crawl"] = crawl
+        if silent_for is not None:
+            params["silent_for"] = str(silent_for.total_seconds())
+        raw = await self._http.call("GET", "/v1/admin/jobs/stale", params=params, token=token)
+        return _parse(StaleJobs, raw)
+
+    async def requeue(self, requeue: Requeue, *, token: str | None = None) -> Requeued:
+        """Take jobs from their workers, or from the dead letters; `dry_run` only tells."""
+        return await self._post("/v1/admin/jobs/requeue", requeue, Requeued, token=token)
+
+    async def delegate(self, request: DelegationRequest) -> Delegation:
+        """For the bot: a short-lived token with a person's own rights.
+
+        Raises:
+            Forbidden: that person is not linked to an account with rights.
+        """
+        return await self._post("/v1/delegations", request, Delegation)
+
+    async def _post(
+        self,
+        path: str,
+        message: Message,
+        answer: type[_Answer],
+        *,
+        token: str | None = None,
+        repeatable: bool = True,
+        patience: float | None = None,
+    ) -> _Answer:
+        body = message.model_dump_json().encode()
+        raw = await self._http.call(
+            "POST", path, body=lambda: body, headers={"Content-Type": "application/json"},
+            token=token, repeatable=repeatable, patience=patience,
+        )  # fmt: skip
+        return _parse(answer, raw)
+
+
+def _parse(answer: type[_Answer], raw: bytes) -> _Answer:
+    try:
+        return answer.model_validate_json(raw)
+    except ValidationError as error:
+        raise NotATracker(
+            f"the answer is not the {answer.__name__} that a tracker of this version sends "
+            f"({error.error_count()} fields differ); check the address and the versions"
+        ) from error
+
+
+def _event(data: str) -> Event | None:
+    try:
+        return EVENT.validate_json(data)
+    except ValidationError:
+        return None  # a newer tracker knows more kinds
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+    """Lines of a server-sent event stream (WHATWG HTML, 9.2), bounded; LF or CRLF."""
+    buffer = b""
+    async for piece in response.content.iter_any():
+        buffer += piece
+        *whole, buffer = buffer.split(b"\n")
+        if len(buffer) > _MAX_EVENT_LINE:
+            raise NotATracker("a line of the event feed is endless; check the address")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode("utf-8", "replace")
