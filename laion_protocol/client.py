@@ -1,22 +1,19 @@
 """`TrackerClient`: the tracker's API as typed calls, for workers, bot and the tracker's own CLI."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack
-from datetime import timedelta
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO
 
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
+from .admin_calls import AdminCalls
 from .errors import Unavailable
 from .events import EVENT, Event
 from .manifest import FileEntry
-from .message import Message
 from .messages import (
-    AccountAdded,
     Completion,
-    CrawlAdded,
     CrawlStats,
     Delegation,
     DelegationRequest,
@@ -27,56 +24,29 @@ from .messages import (
     Leaderboard,
     LeaseAnswer,
     LeaseRequest,
-    NewAccount,
-    NewCrawl,
     Receipt,
     Release,
-    Requeue,
-    Requeued,
-    StaleJobs,
     Stats,
     UploadPlan,
     UploadRequest,
     UploadSlot,
 )
-from .transport import NotATracker, Transport
+from .transport import NotATracker
 
 __all__ = ["NotATracker", "TrackerClient"]
 
-_Answer = TypeVar("_Answer", bound=Message)
 _CRAWLS: TypeAdapter[tuple[CrawlStats, ...]] = TypeAdapter(tuple[CrawlStats, ...])
 #: An event is a few hundred bytes; a line this long is not one.
 _MAX_EVENT_LINE = 2**20
 
 
-class TrackerClient:
+class TrackerClient(AdminCalls):
     """One caller's session with one tracker; use it in `async with`.
 
     Every call obeys the tracker's `retry_after`, else backs off with full jitter, until `patience`
     (seconds) is over. Every call may raise what `laion_protocol.errors` draws, one exception per
     decision, and `NotATracker` when the URL leads to something else.
     """
-
-    def __init__(
-        self,
-        base_url: str,
-        token: str | None = None,
-        *,
-        user_agent: str = "laion-worker",
-        patience: float = 60.0,
-        timeout: float = 60.0,
-    ) -> None:
-        self._http = Transport(
-            base_url, token, user_agent=user_agent, patience=patience, timeout=timeout
-        )
-        self._exit = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        await self._exit.enter_async_context(self._http)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._exit.aclose()
 
     # ── a worker's calls ─────────────────────────────────────────────────────────────────────────
 
@@ -89,8 +59,7 @@ class TrackerClient:
 
     async def held_leases(self, worker: str) -> HeldLeases:
         """What this worker still holds, after a crash or a lost answer."""
-        raw = await self._http.call("GET", "/v1/leases", params={"worker": worker})
-        return _parse(HeldLeases, raw)
+        return await self._get("/v1/leases", HeldLeases, params={"worker": worker})
 
     async def heartbeat(
         self, lease_id: str, beat: Heartbeat, *, patience: float | None = None
@@ -134,7 +103,7 @@ class TrackerClient:
 
     async def receipt(self, lease_id: str) -> Receipt:
         """What has become of a lease."""
-        return _parse(Receipt, await self._http.call("GET", f"/v1/leases/{lease_id}"))
+        return await self._get(f"/v1/leases/{lease_id}", Receipt)
 
     async def fetch_file(self, sha256: str, to: BinaryIO, *, most: int = 16 * 2**30) -> None:
         """Write the tracker's file of that hash to `to`; the caller checks the hash.
@@ -156,7 +125,7 @@ class TrackerClient:
 
     async def stats(self) -> Stats:
         """Progress of every crawl."""
-        return _parse(Stats, await self._http.call("GET", "/v1/stats"))
+        return await self._get("/v1/stats", Stats)
 
     async def crawls(self) -> tuple[CrawlStats, ...]:
         """Every crawl with its counts."""
@@ -170,7 +139,7 @@ class TrackerClient:
 
     async def leaderboard(self) -> Leaderboard:
         """Accounts by kept samples of their accepted shards."""
-        return _parse(Leaderboard, await self._http.call("GET", "/v1/leaderboard"))
+        return await self._get("/v1/leaderboard", Leaderboard)
 
     async def events(self, after: str | None = None) -> AsyncIterator[tuple[str, Event]]:
         """`(id, event)` as they happen, from just after the event `after`, or from now on.
@@ -197,57 +166,7 @@ class TrackerClient:
             raise Unavailable(f"the event feed broke off: {error}") from error
         raise Unavailable("the event feed ended")
 
-    # ── an admin's calls (`token`: a delegated one, else the client's own) ───────────────────────
-
-    async def add_crawl(self, crawl: NewCrawl, *, token: str | None = None) -> CrawlAdded:
-        """Add a crawl; adding the same again changes nothing."""
-        return await self._post("/v1/admin/crawls", crawl, CrawlAdded, token=token)
-
-    async def pause_crawl(self, name: str, *, token: str | None = None) -> None:
-        """Stop handing out this crawl's jobs; what is leased goes on."""
-        await self._http.call("POST", f"/v1/admin/crawls/{name}/pause", token=token)
-
-    async def resume_crawl(self, name: str, *, token: str | None = None) -> None:
-        """Hand out this crawl's jobs again."""
-        await self._http.call("POST", f"/v1/admin/crawls/{name}/resume", token=token)
-
-    async def add_account(self, account: NewAccount, *, token: str | None = None) -> AccountAdded:
-        """Make an account; the answer holds its token, once."""
-        return await self._post(
-            "/v1/admin/accounts", account, AccountAdded, token=token, repeatable=False
-        )
-
-    async def put_file(self, sha256: str, path: Path, *, token: str | None = None) -> None:
-        """Give the tracker a file that recipes name by its hash, such as model weights."""
-        with ExitStack() as files:
-            await self._http.call(
-                "PUT",
-                f"/v1/admin/files/{sha256}",
-                body=lambda: files.enter_context(path.open("rb")),
-                token=token,
-                timeout=3600,
-            )
-
-    async def stale_jobs(
-        self,
-        *,
-        crawl: str | None = None,
-        silent_for: timedelta | None = None,
-        limit: int = 25,
-        token: str | None = None,
-    ) -> StaleJobs:
-        """Leased jobs without a heartbeat for `silent_for` (default: two heartbeats)."""
-        params = {"limit": str(limit)}
-        if crawl is not None:
-            params["crawl"] = crawl
-        if silent_for is not None:
-            params["silent_for"] = str(silent_for.total_seconds())
-        raw = await self._http.call("GET", "/v1/admin/jobs/stale", params=params, token=token)
-        return _parse(StaleJobs, raw)
-
-    async def requeue(self, requeue: Requeue, *, token: str | None = None) -> Requeued:
-        """Take jobs from their workers, or from the dead letters; `dry_run` only tells."""
-        return await self._post("/v1/admin/jobs/requeue", requeue, Requeued, token=token)
+    # ── the bot's call ───────────────────────────────────────────────────────────────────────────
 
     async def delegate(self, request: DelegationRequest) -> Delegation:
         """For the bot: a short-lived token with a person's own rights.
@@ -256,33 +175,6 @@ class TrackerClient:
             Forbidden: that person is not linked to an account with rights.
         """
         return await self._post("/v1/delegations", request, Delegation)
-
-    async def _post(
-        self,
-        path: str,
-        message: Message,
-        answer: type[_Answer],
-        *,
-        token: str | None = None,
-        repeatable: bool = True,
-        patience: float | None = None,
-    ) -> _Answer:
-        body = message.model_dump_json().encode()
-        raw = await self._http.call(
-            "POST", path, body=lambda: body, headers={"Content-Type": "application/json"},
-            token=token, repeatable=repeatable, patience=patience,
-        )  # fmt: skip
-        return _parse(answer, raw)
-
-
-def _parse(answer: type[_Answer], raw: bytes) -> _Answer:
-    try:
-        return answer.model_validate_json(raw)
-    except ValidationError as error:
-        raise NotATracker(
-            f"the answer is not the {answer.__name__} that a tracker of this version sends "
-            f"({error.error_count()} fields differ); check the address and the versions"
-        ) from error
 
 
 def _event(data: str) -> Event | None:

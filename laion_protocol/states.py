@@ -54,6 +54,7 @@ class IdleReason(StrEnum):
     """Why a lease request got no job. The same word in the API, the CLI and Discord."""
 
     NO_WORK = "no_work"  #: every job is leased, being verified or done
+    LEASE_LIMIT = "lease_limit"  #: this worker holds as many leases as one may
     PAUSED = "paused"  #: an admin paused the crawl or the project
     STORAGE_FULL = "storage_full"  #: the tracker has no room for another shard
     VERIFICATION_BACKLOG = "verification_backlog"  #: shards come in faster than they are checked

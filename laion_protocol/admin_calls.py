@@ -1,0 +1,91 @@
+"""`AdminCalls`: what only an admin may ask of the tracker."""
+
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from .calls import Calls, parsed
+from .messages import (
+    AccountAdded,
+    Accounts,
+    AuditLog,
+    CrawlAdded,
+    NewAccount,
+    NewCrawl,
+    Requeue,
+    Requeued,
+    StaleJobs,
+)
+
+
+class AdminCalls(Calls):
+    """Each call is audited. `token`: a delegated one; without it, the client's own is used."""
+
+    async def add_crawl(self, crawl: NewCrawl, *, token: str | None = None) -> CrawlAdded:
+        """Add a crawl; adding the same again changes nothing."""
+        return await self._post("/v1/admin/crawls", crawl, CrawlAdded, token=token)
+
+    async def pause_crawl(self, name: str, *, token: str | None = None) -> None:
+        """Stop handing out this crawl's jobs; what is leased goes on."""
+        await self._http.call("POST", f"/v1/admin/crawls/{name}/pause", token=token)
+
+    async def resume_crawl(self, name: str, *, token: str | None = None) -> None:
+        """Hand out this crawl's jobs again."""
+        await self._http.call("POST", f"/v1/admin/crawls/{name}/resume", token=token)
+
+    async def add_account(self, account: NewAccount, *, token: str | None = None) -> AccountAdded:
+        """Make an account; the answer holds its token, once."""
+        return await self._post(
+            "/v1/admin/accounts", account, AccountAdded, token=token, repeatable=False
+        )
+
+    async def put_file(self, sha256: str, path: Path, *, token: str | None = None) -> None:
+        """Give the tracker a file that recipes name by its hash, such as model weights."""
+        with ExitStack() as files:
+            await self._http.call(
+                "PUT",
+                f"/v1/admin/files/{sha256}",
+                body=lambda: files.enter_context(path.open("rb")),
+                token=token,
+                timeout=3600,
+            )
+
+    async def stale_jobs(
+        self,
+        *,
+        crawl: str | None = None,
+        silent_for: timedelta | None = None,
+        limit: int = 25,
+        token: str | None = None,
+    ) -> StaleJobs:
+        """Leased jobs without a heartbeat for `silent_for` (default: two heartbeats)."""
+        params = {"limit": str(limit)}
+        if crawl is not None:
+            params["crawl"] = crawl
+        if silent_for is not None:
+            params["silent_for"] = str(silent_for.total_seconds())
+        return await self._get("/v1/admin/jobs/stale", StaleJobs, params=params, token=token)
+
+    async def requeue(self, requeue: Requeue, *, token: str | None = None) -> Requeued:
+        """Take jobs from their workers, or from the dead letters; `dry_run` only tells."""
+        return await self._post("/v1/admin/jobs/requeue", requeue, Requeued, token=token)
+
+    async def accounts(self, *, token: str | None = None) -> Accounts:
+        """Every account, without tokens."""
+        return await self._get("/v1/admin/accounts", Accounts, token=token)
+
+    async def revoke_account(self, name: str, *, token: str | None = None) -> None:
+        """From now on none of the account's tokens is taken."""
+        await self._http.call("POST", f"/v1/admin/accounts/{name}/revoke", token=token)
+
+    async def renew_token(self, name: str, *, token: str | None = None) -> AccountAdded:
+        """A new token in place of the account's old ones; the answer holds it, once."""
+        raw = await self._http.call(
+            "POST", f"/v1/admin/accounts/{name}/token", token=token, repeatable=False
+        )
+        return parsed(AccountAdded, raw)
+
+    async def audit(self, limit: int = 100, *, token: str | None = None) -> AuditLog:
+        """Who changed what, and what was refused; newest first."""
+        params = {"limit": str(limit)}
+        return await self._get("/v1/admin/audit", AuditLog, params=params, token=token)

@@ -1,0 +1,78 @@
+"""`Calls`: requests and answers as messages, over a `Transport`."""
+
+from contextlib import AsyncExitStack
+from typing import Self, TypeVar
+
+from pydantic import ValidationError
+
+from .message import Message
+from .transport import NotATracker, Transport
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Calls:
+    """A session that sends messages and parses answers; the base of `TrackerClient`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        user_agent: str = "laion-worker",
+        patience: float = 60.0,
+        timeout: float = 60.0,
+    ) -> None:
+        self._http = Transport(
+            base_url, token, user_agent=user_agent, patience=patience, timeout=timeout
+        )
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._exit.enter_async_context(self._http)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._exit.aclose()
+
+    async def _get(
+        self,
+        path: str,
+        answer: type[Answer],
+        *,
+        params: dict[str, str] | None = None,
+        token: str | None = None,
+    ) -> Answer:
+        return parsed(answer, await self._http.call("GET", path, params=params, token=token))
+
+    async def _post(
+        self,
+        path: str,
+        message: Message,
+        answer: type[Answer],
+        *,
+        token: str | None = None,
+        repeatable: bool = True,
+        patience: float | None = None,
+    ) -> Answer:
+        body = message.model_dump_json().encode()
+        raw = await self._http.call(
+            "POST", path, body=lambda: body, headers={"Content-Type": "application/json"},
+            token=token, repeatable=repeatable, patience=patience,
+        )  # fmt: skip
+        return parsed(answer, raw)
+
+
+def parsed(answer: type[Answer], raw: bytes) -> Answer:
+    """The answer as a message.
+
+    Raises:
+        NotATracker: it is not one.
+    """
+    try:
+        return answer.model_validate_json(raw)
+    except ValidationError as error:
+        raise NotATracker(
+            f"the answer is not the {answer.__name__} that a tracker of this version sends "
+            f"({error.error_count()} fields differ); check the address and the versions"
+        ) from error

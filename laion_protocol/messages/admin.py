@@ -1,0 +1,140 @@
+"""What an admin, and the bot that acts for one, ask of the tracker."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from laion_protocol.message import Message
+from laion_protocol.recipe import Recipe
+from laion_protocol.states import Role
+
+from .names import JobId, Name, Reason
+from .work import Progress
+
+
+class NewCrawl(Message):
+    """`POST /v1/admin/crawls`. `paths` are the files, relative to `base`."""
+
+    name: Name
+    base: str = Field(max_length=1024, description="URL prefix or directory of the files")
+    paths: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] = Field(min_length=1)
+    parts: int = Field(default=1, ge=1, le=10_000, description="chunks per file")
+    recipe: Recipe
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**31, description="of the order; random by default"
+    )
+
+
+class CrawlAdded(Message):
+    """What `add` made."""
+
+    name: str
+    jobs: int
+    recipe_sha256: str
+
+
+class NewAccount(Message):
+    """`POST /v1/admin/accounts`."""
+
+    name: Name
+    role: Role = Role.VOLUNTEER
+    discord_id: str | None = Field(default=None, pattern=r"^\d{1,20}$")
+
+
+class AccountAdded(Message):
+    """A new account and its token, which is shown this once."""
+
+    name: str
+    role: Role
+    token: str
+
+
+class AccountRow(Message):
+    """One account, without its token."""
+
+    name: str
+    role: Role
+    discord_id: str | None
+    created: AwareDatetime
+    revoked: bool
+
+
+class Accounts(Message):
+    """`GET /v1/admin/accounts`, by name."""
+
+    rows: tuple[AccountRow, ...]
+
+
+class AuditRow(Message):
+    """One admin call or refusal."""
+
+    time: AwareDatetime
+    actor: str = Field(description="the account whose rights were used")
+    via: str = Field(default="", description="the bot that acted for it")
+    action: str
+    target: str
+    reason: str = ""
+    result: str = Field(description="`ok`, `dry_run`, or the code of the refusal")
+
+
+class AuditLog(Message):
+    """`GET /v1/admin/audit`, newest first."""
+
+    rows: tuple[AuditRow, ...]
+
+
+class OpenJob(Message):
+    """A job that somebody holds, for an admin to look at."""
+
+    job: JobId
+    source: str
+    part: int
+    account: str
+    worker: str
+    attempt: int
+    leased_at: AwareDatetime
+    last_heartbeat: AwareDatetime
+    deadline: AwareDatetime
+    progress: Progress
+
+
+class StaleJobs(Message):
+    """`GET /v1/admin/jobs/stale`: silent longest first; `total` may exceed what is listed."""
+
+    total: int
+    jobs: tuple[OpenJob, ...]
+
+
+class Requeue(Message):
+    """`POST /v1/admin/jobs/requeue`: take jobs away from their workers, or dead ones back."""
+
+    jobs: tuple[JobId, ...] = Field(min_length=1, max_length=1000)
+    reason: Reason
+    dry_run: bool = False
+    silent_since: AwareDatetime | None = Field(
+        default=None,
+        description="leave a leased job alone if it had a heartbeat after this time: what the "
+        "admin saw as stale may have come back meanwhile",
+    )
+
+
+class Requeued(Message):
+    """What became of each job; `unchanged`: pending or done; `alive`: it beat meanwhile."""
+
+    dry_run: bool
+    jobs: dict[JobId, Literal["requeued", "unchanged", "alive", "unknown"]]
+
+
+class DelegationRequest(Message):
+    """`POST /v1/delegations`: the bot acts for a person, for one minute."""
+
+    discord_id: str = Field(pattern=r"^\d{1,20}$")
+    interaction_id: str = Field(pattern=r"^\d{1,20}$", description="for the audit log")
+
+
+class Delegation(Message):
+    """A token with that person's rights, for `expires_in` seconds."""
+
+    token: str
+    account: str
+    expires_in: int
