@@ -1,0 +1,1 @@
+"""Figures of ours beside a baseline measured in the same run."""

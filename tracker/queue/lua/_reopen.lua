@@ -1,0 +1,13 @@
+-- A lease that was over holds its job again: its attempt never ended.
+
+-- include: standing
+
+-- Allowed if `may_come_late`. The caller puts the job where it belongs and sets its state.
+local function reopen(lease)
+  redis.call('ZREM', key('retry'), lease.j)
+  redis.call('ZREM', key('dead'), lease.j)
+  local attempt = lease.attempt
+  attempt.outcome, attempt.ended_at, attempt.message, attempt.charged = nil, nil, nil, nil
+  save_attempt(lease.job, lease.number, attempt)
+  redis.call('HSET', lease.job, 'holder', lease.number)
+end

@@ -1,0 +1,62 @@
+-- Make a verified shard part of the dataset: the job is done, the account has its credit.
+--
+-- KEYS  1 meta
+-- ARGV  1 job   2 secret of the lease   3 kept   4 pairs   5 bytes   6… drop reason, count, …
+-- Returns {'receipt', 'accepted', 'ok' | 'late_ok', ''} (also when it is sent again)
+--       | {'lost', why} | {'no_job'} | {'no_crawl'}
+
+-- include: standing
+-- include: ending
+
+local EVERY_ATTEMPT_KEPT = 7 * 24 * 3600 -- s: how long the losers of a job may still come and ask
+local RATE_KEPT = 26 * 3600 -- s: rates are shown for a day
+
+local lease, refusal = standing(ARGV[1], ARGV[2], '')
+if not lease then
+  return refusal
+elseif not (lease.holds and (lease.state == 'verifying' or lease.state == 'accepted')) then
+  return lost(lease)
+elseif lease.state == 'accepted' then
+  return receipt(lease)
+end
+
+local j, job, attempt = lease.j, lease.job, lease.attempt
+local kept, pairs_seen, bytes = ARGV[3], ARGV[4], ARGV[5]
+lease.state, attempt.outcome = 'accepted', attempt.late and 'late_ok' or 'ok'
+
+vacate(j, job, attempt)
+if redis.call('HGET', job, 'attempt') == '1' then
+  redis.call('UNLINK', job) -- the finished record says it all
+else
+  attempt.ended_at = now
+  save_attempt(job, lease.number, attempt)
+  redis.call('HSET', job, 'state', 'accepted', 'holder', lease.number)
+  redis.call('EXPIRE', job, EVERY_ATTEMPT_KEPT)
+end
+redis.call('SETBIT', key('done'), j, 1)
+redis.call('HSET', key('finished'), j, table.concat({
+  attempt.lease, attempt.account, attempt.worker, lease.number, attempt.late and 1 or 0,
+  kept, pairs_seen, bytes, string.format('%d', now),
+}, ' '))
+
+local counts = key('counts')
+redis.call('HINCRBY', counts, 'kept', kept)
+redis.call('HINCRBY', counts, 'pairs', pairs_seen)
+redis.call('HINCRBY', counts, 'bytes', bytes)
+for i = 6, #ARGV, 2 do
+  redis.call('HINCRBY', counts, 'drop:' .. ARGV[i], ARGV[i + 1])
+end
+redis.call('HINCRBY', key('credits'), 'jobs:' .. attempt.account, 1)
+redis.call('HINCRBY', key('credits'), 'kept:' .. attempt.account, kept)
+local rate = key('rate:' .. math.floor(now / 3600000))
+redis.call('HINCRBY', rate, math.floor(now / 60000), 1)
+redis.call('EXPIRE', rate, RATE_KEPT)
+
+publish({
+  type = 'shard_accepted', job = crawl .. '/' .. j, account = attempt.account,
+  worker = attempt.worker, kept = tonumber(kept), pairs = tonumber(pairs_seen),
+  accepted = redis.call('HLEN', key('finished')),
+  total = tonumber(redis.call('HGET', meta, 'total')),
+})
+publish_if_finished()
+return receipt(lease)

@@ -1,0 +1,20 @@
+-- The worker hands the job back; the next worker may have it at once.
+--
+-- KEYS  1 meta
+-- ARGV  1 job   2 secret of the lease   3 account   4 reason
+-- Returns {'receipt', state, 'released', reason} (also when it is sent again)
+--       | {'lost', why} | {'not_yours'} | {'no_job'} | {'no_crawl'}
+
+-- include: standing
+-- include: ending
+
+local lease, refusal = standing(ARGV[1], ARGV[2], ARGV[3])
+if not lease then
+  return refusal
+end
+if lease.holds and lease.state == 'leased' then
+  lease.state = end_attempt(lease.j, lease.job, lease.number, lease.attempt, 'released', ARGV[4])
+elseif lease.attempt.outcome ~= 'released' then
+  return lost(lease)
+end
+return receipt(lease)

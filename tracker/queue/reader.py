@@ -1,0 +1,183 @@
+"""`QueueReader`: what the queue can be asked without changing it."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from laion_protocol import NotFound
+from laion_protocol.messages import Receipt
+
+from . import keys, replies
+from .ids import JobRef, LeaseRef
+from .paths import PathCache
+from .permutation import Permutation
+from .records import Chunk, Crawl, Credit, HeldLease, JobView, QueueStats, StaleLeases, Submission
+from .scripts import Script
+
+
+class QueueReader:
+    """Reads the jobs of all crawls; `JobQueue` is one, and changes them too.
+
+    Errors of `laion_protocol.errors` are raised for what the caller did; `redis.RedisError`
+    passes through when Redis is away.
+
+    Every method that takes a lease id raises `InvalidRequest` for something that is not one and
+    `NotFound` for a crawl or job that does not exist. Those that take `account` besides check
+    that the lease is this account's; another's lease is `NotFound`, as if it did not exist.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        """Use `redis`, which must decode its answers; the caller closes it.
+
+        Raises:
+            ValueError: it was made without `decode_responses=True`.
+        """
+        if not redis.get_encoder().decode_responses:  # type: ignore[no-untyped-call]
+            raise ValueError("the queue needs a Redis client with decode_responses=True")
+        self._redis = redis
+        self._paths = PathCache(redis)
+        self._known: dict[str, Crawl] = {}  # for what never changes: files, parts, base
+
+    async def crawls(self) -> tuple[Crawl, ...]:
+        """All crawls, in the order in which they were added."""
+        names = [str(name) for name in await self._redis.smembers(keys.CRAWLS)]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.hgetall(keys.meta(name))
+            metas = await pipeline.execute()
+        # one without meta is named, but its `add` is not through
+        found = [self._learn(name, meta) for name, meta in zip(names, metas, strict=True) if meta]
+        return tuple(sorted(found, key=lambda crawl: (crawl.added_at, crawl.name)))
+
+    async def crawl(self, name: str) -> Crawl:
+        """One crawl.
+
+        Raises:
+            NotFound: no such crawl.
+        """
+        meta = await self._redis.hgetall(keys.meta(name))
+        if not meta:
+            raise replies.no_crawl(name)
+        return self._learn(name, cast(dict[str, str], meta))
+
+    async def chunk(self, job: JobRef) -> Chunk:
+        """What a job reads; the path list is cached.
+
+        Raises:
+            NotFound: no such crawl or job.
+        """
+        crawl = self._known.get(job.crawl) or await self.crawl(job.crawl)
+        if not 0 <= job.index < crawl.jobs:
+            raise NotFound(f"there is no job {job}")
+        file_index, part = divmod(job.index, crawl.parts)
+        path = await self._paths.path(job.crawl, file_index)
+        source = f"{crawl.base.rstrip('/')}/{path}" if crawl.base else path
+        return Chunk(path, source, part, crawl.parts)
+
+    async def path(self, crawl: str, file_index: int) -> str:
+        """One file of the crawl's list.
+
+        Raises:
+            NotFound: no such crawl, or fewer files.
+        """
+        return await self._paths.path(crawl, file_index)
+
+    async def open_lease(self, lease_id: str, account: str) -> HeldLease:
+        """The lease, if `complete` would take its shard now: ask before taking uploads.
+
+        Raises:
+            LeaseLost: `complete` would refuse it, or the shard was handed in already.
+        """
+        ref = LeaseRef.parse(lease_id)
+        _, row = await self._run_for(_OPEN_LEASE, ref, account)
+        return replies.to_lease(row, ref.job.crawl)
+
+    async def receipt(self, lease_id: str, account: str) -> Receipt:
+        """What became of a lease.
+
+        Raises:
+            LeaseLost: nothing is known of it (any more).
+        """
+        ref = LeaseRef.parse(lease_id)
+        return replies.to_receipt(await self._run_for(_RECEIPT, ref, account), ref.job)
+
+    async def held(self, account: str, worker: str) -> tuple[HeldLease, ...]:
+        """What this worker holds, over all crawls; oldest lease first."""
+        leases: list[HeldLease] = []
+        for crawl in await self.crawls():
+            _, _, rows = await self._run(_HELD, crawl.name, account, worker)
+            leases += _to_leases(rows, crawl.name)
+        return tuple(sorted(leases, key=lambda lease: lease.leased_at))
+
+    async def verifying(self, crawl: str, limit: int) -> tuple[Submission, ...]:
+        """Shards that wait or are being checked, next first; claims nothing.
+
+        Raises:
+            NotFound: no such crawl.
+        """
+        _, rows = await self._run(_VERIFYING, crawl, limit)
+        return tuple(replies.to_submission(row, crawl) for row in rows)
+
+    async def stats(self, crawl: str, *, silent_for: timedelta) -> QueueStats:
+        """The crawl's numbers; `stale` counts leases without a heartbeat for `silent_for`.
+
+        Raises:
+            NotFound: no such crawl.
+        """
+        reply = await self._run(_STATS, crawl, milliseconds(silent_for))
+        return replies.to_stats(reply, crawl)
+
+    async def stale(self, crawl: str, silent_for: timedelta, limit: int) -> StaleLeases:
+        """Leases without a heartbeat for `silent_for`.
+
+        Raises:
+            NotFound: no such crawl.
+        """
+        _, total, rows = await self._run(_STALE, crawl, milliseconds(silent_for), limit)
+        return StaleLeases(total, tuple(_to_leases(rows, crawl)))
+
+    async def job(self, job: JobRef) -> JobView:
+        """Everything about one job, also about one that was never leased.
+
+        Raises:
+            NotFound: no such crawl or job.
+        """
+        crawl = await self.crawl(job.crawl)
+        chunk = await self.chunk(job)
+        reply = replies.check(await _JOB(self._redis, keys.meta(job.crawl), job.index), job)
+        turn = Permutation(crawl.jobs, crawl.seed).position(job.index)
+        return replies.to_job_view(reply, job, chunk, turn)
+
+    async def credits(self, crawl: str) -> dict[str, Credit]:
+        """Credit by account; empty before the first accepted shard, or without such a crawl."""
+        credits = await self._redis.hgetall(keys.credits(crawl))
+        return replies.to_credits(cast(dict[str, str], credits))
+
+    def _learn(self, name: str, meta: dict[str, str]) -> Crawl:
+        crawl = self._known[name] = replies.to_crawl(name, meta)
+        return crawl
+
+    async def _run(self, script: Script, crawl: str, *args: str | int) -> Any:
+        """Run a script about a crawl."""
+        return replies.check(await script(self._redis, keys.meta(crawl), *args), crawl)
+
+    async def _run_for(self, script: Script, ref: LeaseRef, *args: str | int) -> Any:
+        """Run a script about a lease."""
+        key, job = keys.meta(ref.job.crawl), ref.job
+        return replies.check(await script(self._redis, key, job.index, ref.secret, *args), ref)
+
+
+def milliseconds(duration: timedelta) -> int:
+    """A duration as scripts take it."""
+    return duration // timedelta(milliseconds=1)
+
+
+def _to_leases(rows: Iterable[replies.Reply], crawl: str) -> Iterable[HeldLease]:
+    return (replies.to_lease(row, crawl) for row in rows)
+
+
+_OPEN_LEASE, _RECEIPT = Script("open_lease"), Script("receipt")
+_HELD, _VERIFYING, _STALE = Script("held"), Script("verifying"), Script("stale")
+_STATS, _JOB = Script("stats"), Script("job")
