@@ -1,6 +1,7 @@
 """`Calls`: requests and answers as messages, over a `Transport`."""
 
 from contextlib import AsyncExitStack
+from io import BytesIO
 from typing import Self, TypeVar
 
 from pydantic import ValidationError
@@ -57,7 +58,7 @@ class Calls:
     ) -> Answer:
         body = message.model_dump_json().encode()
         raw = await self._http.call(
-            "POST", path, body=lambda: body, headers={"Content-Type": "application/json"},
+            "POST", path, body=lambda: BytesIO(body), headers={"Content-Type": "application/json"},
             token=token, repeatable=repeatable, patience=patience,
         )  # fmt: skip
         return parsed(answer, raw)

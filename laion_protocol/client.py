@@ -38,6 +38,9 @@ __all__ = ["NotATracker", "TrackerClient"]
 _CRAWLS: TypeAdapter[tuple[CrawlStats, ...]] = TypeAdapter(tuple[CrawlStats, ...])
 #: An event is a few hundred bytes; a line this long is not one.
 _MAX_EVENT_LINE = 2**20
+#: Seconds without a byte that end a long answer: four of the feed's pings. A line that is cut
+#: without a word would hang for ever.
+_IDLE = 60.0
 
 
 class TrackerClient(AdminCalls):
@@ -111,7 +114,9 @@ class TrackerClient(AdminCalls):
         One try: raises `Unavailable` when the line breaks.
         """
         try:
-            async with self._http.open("GET", f"/v1/files/{sha256}", timeout=0) as response:
+            async with self._http.open(
+                "GET", f"/v1/files/{sha256}", timeout=0, idle=_IDLE
+            ) as response:
                 to.seek(0)
                 to.truncate()
                 async for piece in response.content.iter_chunked(2**20):
@@ -152,7 +157,9 @@ class TrackerClient(AdminCalls):
         )
         event_id, data = "", ""
         try:
-            async with self._http.open("GET", "/v1/events", headers=headers, timeout=0) as response:
+            async with self._http.open(
+                "GET", "/v1/events", headers=headers, timeout=0, idle=_IDLE
+            ) as response:
                 async for line in _lines(response):
                     if line.startswith("id:"):
                         event_id = line[3:].strip()

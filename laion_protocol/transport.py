@@ -125,8 +125,11 @@ class Transport:
         params: dict[str, str] | None = None,
         token: str | None = None,
         timeout: float | None = None,
+        idle: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One try; a successful response to read from. A `timeout` of 0 waits for ever.
+        """One try; a successful response to read from.
+
+        A `timeout` of 0 sets no end to the whole; `idle` seconds without a byte end it too.
 
         Raises:
             TrackerError: the tracker refused.
@@ -148,7 +151,7 @@ class Transport:
             headers=sent,
             params=params,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10),
+            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10, sock_read=idle),
         ) as response:
             if response.status >= 300:
                 await self._refuse(response)
