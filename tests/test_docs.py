@@ -1,0 +1,104 @@
+"""What README and docs/ say exists: commands, options, routes, make targets, files."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from tracker.app import create_app
+from tracker.cli import main as tracker_cli
+from tracker.settings import Settings
+from worker_client.cli import cli as worker_cli
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CLIS = {"laion-worker": worker_cli, ".venv/bin/python -m tracker": tracker_cli}
+
+
+def text(path):
+    return path.read_text(encoding="utf-8").replace("\\\n", " ")
+
+
+def commands(program):
+    """Every line of a document that calls this program, as (document, words after it)."""
+    for path in DOCS:
+        for line in text(path).splitlines():
+            found = re.search(rf"(?:^|[`\s]){re.escape(program)} ([^`]*)", line)
+            if found:
+                yield path.name, shlex.split(found[1].split("  #")[0])
+
+
+def documented(program):
+    return [
+        pytest.param(program, words, id=f"{name}: {' '.join(words)[:50]}")
+        for name, words in commands(program)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [case for program in (*CLIS, "python -m tracker") for case in documented(program)],
+)
+def test_each_documented_command_and_option_exists(program, words):
+    command = CLIS.get(program, tracker_cli)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"no command {words[0]!r}"
+        command = command.commands[words.pop(0)]
+    known = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= known | {
+        "--help",
+        "--version",
+    }
+
+
+def test_each_command_of_a_volunteer_is_in_the_readme():
+    assert {words[0] for _, words in commands("laion-worker")} >= set(worker_cli.commands)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_each_documented_route_exists(path, tmp_path):
+    routes = create_app(Settings(data=tmp_path, redis_url="unix:///nowhere")).openapi()["paths"]
+    shapes = {re.sub(r"\{\w+\}", "{}", route) for route in routes}
+    for route in re.findall(r"/v1/[\w/{}]*|/healthz|/readyz", text(path)):
+        assert re.sub(r"\{\w+\}", "{}", route.rstrip("/")) in shapes | {"/v1", "/v1/admin"}, route
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_each_link_and_named_file_is_there(path):
+    page = text(path)
+    links = [link for link in re.findall(r"\]\(([^)#]+)", page) if "://" not in link]
+    named = re.findall(
+        r"`((?:docs|demo|bot|tests|tracker|worker_client|laion_protocol|benchmarks)/[\w./]*)`", page
+    )
+    for target in links:
+        assert (path.parent / target).exists(), target
+    for target in named:
+        assert (ROOT / target).exists(), target
+
+
+def test_each_make_target_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    for path in DOCS:
+        assert set(re.findall(r"\bmake ([a-z]+)\b(?= |`|$)", text(path), re.M)) <= targets
+
+
+def test_the_bots_settings_are_documented_by_the_bot_itself():
+    from bot.settings import Settings as BotSettings
+
+    assert BotSettings.model_config["env_prefix"] == "LAION_BOT_"
+    assert "LAION_BOT_" in text(ROOT / "README.md")
+
+
+def test_nothing_that_git_tracks_names_a_registry_or_a_machines_path():
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    wanted = re.compile(
+        rb"pypi\.(?:org|io)|pythonhosted|npmjs\.(?:org|com)|deb\.debian|/work/(?:main|shared)"
+    )
+    this = Path(__file__).relative_to(ROOT).as_posix()
+    for name in files.stdout.decode().split("\0"):
+        if name and name != this and (ROOT / name).is_file():
+            assert not wanted.search((ROOT / name).read_bytes()), name

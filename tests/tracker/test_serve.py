@@ -1,0 +1,160 @@
+"""`python -m tracker serve` as a process: first start, trouble, kill -9, stop."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from click.testing import CliRunner
+
+from laion_protocol import JobState, Outcome
+from laion_protocol.client import TrackerClient
+from laion_protocol.messages import Completion, LeaseRequest, NewAccount, NewCrawl
+from tests.tracker.running import RECIPE, until
+from tests.tracker.shards import make_shard
+from tracker.cli import main
+from tracker.redis_check import masked
+
+ROOT = Path(__file__).parents[2]
+
+
+async def start(data, *options):
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tracker", "serve", "--data", str(data), "--port", "0", *options,
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def served(data, *options):
+    """A running process and its URL; killed at the end if it still runs."""
+    (data / "tracker.json").unlink(missing_ok=True)
+    process = await start(data, *options)
+    try:
+        await until(lambda: (data / "tracker.json").exists() or process.returncode is not None, 30)
+        if process.returncode is not None:
+            pytest.fail((await process.stdout.read()).decode())
+        yield process, json.loads((data / "tracker.json").read_text())["url"]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def fails(data, *options):
+    """Exit status and the one sentence of a start that fails."""
+    command = ["serve", "--data", str(data), "--port", "0", *options]
+    result = await asyncio.to_thread(CliRunner().invoke, main, command)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    *_, last = result.output.strip().splitlines()
+    assert last.startswith("Error: "), result.output
+    return result.exit_code, last
+
+
+async def test_kill_minus_nine_of_tracker_or_redis_loses_nothing_that_was_answered(tmp_path):
+    data = tmp_path / "data"
+    async with served(data, "--checkers", "0") as (process, url):
+        token_file = data / "admin-token"
+        assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+        async with TrackerClient(url, token_file.read_text().strip()) as admin:
+            await admin.add_crawl(NewCrawl(name="A", base="/x", paths=("a", "b"), recipe=RECIPE))
+            account = await admin.add_account(NewAccount(name="ann"))
+        async with TrackerClient(url, account.token) as worker:
+            ask = LeaseRequest(worker="pc", version="1")
+            first, second = (await worker.lease(ask)).lease, (await worker.lease(ask)).lease
+            shard = make_shard(tmp_path / "shard", RECIPE, lease=first)
+            [slot] = (await worker.plan_uploads(first.lease_id, shard.files)).slots
+            await worker.upload_file(slot, shard.directory / slot.name)
+            receipt = await worker.complete(first.lease_id, Completion(manifest=shard.manifest))
+            assert receipt.state is JobState.VERIFYING
+        process.send_signal(signal.SIGKILL)
+        output = (await process.communicate())[0].decode()
+        assert account.token.split("_")[2] not in output
+        assert token_file.read_text().strip() not in output
+        assert str(token_file) in output
+
+    async with (
+        served(data) as (process, url),
+        TrackerClient(url, account.token) as worker,
+    ):
+        held = (await worker.held_leases("pc")).leases
+        assert [lease.lease_id for lease in held] == [second.lease_id]
+        await settled(worker, first.lease_id)
+        os.kill(private_redis_of(process), signal.SIGKILL)
+        async with asyncio.timeout(20):
+            output = (await process.communicate())[0].decode()
+        assert process.returncode == os.EX_UNAVAILABLE
+        assert "Error: the private redis-server ended" in output
+
+
+async def settled(worker, lease_id):
+    for _ in range(400):
+        receipt = await worker.receipt(lease_id)
+        if receipt.outcome is not None:
+            break
+        await asyncio.sleep(0.05)
+    assert receipt.outcome is Outcome.OK
+
+
+def private_redis_of(process):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    names = {int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+    [found] = [pid for pid, name in names.items() if "redis" in name or "valkey" in name]
+    return found
+
+
+async def test_a_second_tracker_on_the_same_data_or_port_is_refused_and_ctrl_c_ends_the_first(
+    tmp_path,
+):
+    async with served(tmp_path) as (process, url):
+        assert await fails(tmp_path) == (
+            os.EX_CANTCREAT,
+            f"Error: another tracker runs on {tmp_path}; stop it, or choose another --data",
+        )
+        port = url.rpartition(":")[2]
+        status, sentence = await fails(tmp_path / "other", "--port", port)
+        assert status == os.EX_UNAVAILABLE
+        assert f"127.0.0.1:{port}" in sentence
+        async with aiohttp.ClientSession(url) as session, session.get("/v1/events") as stream:
+            process.send_signal(signal.SIGINT)  # also while somebody follows the events
+            async with asyncio.timeout(20):
+                assert await process.wait() == 0
+            stream.close()
+
+
+async def test_a_data_directory_that_cannot_be_one_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    status, sentence = await fails(tmp_path / "file" / "data")
+    assert status == os.EX_CANTCREAT
+    assert "choose another --data" in sentence
+
+
+async def test_a_redis_that_is_not_there_is_named_without_its_password(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"redis://me:hunter2@127.0.0.1:{port}/0"
+    status, sentence = await fails(tmp_path, "--redis-url", url)
+    assert status == os.EX_UNAVAILABLE
+    assert f"127.0.0.1:{port}" in sentence
+    assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:p@h:1/0", "redis://:***@h:1/0"),
+        ("rediss://u:p@h/0?x=1", "rediss://u:***@h/0"),
+        ("redis://h:1/0?password=p", "redis://h:1/0"),
+        ("unix:///run/r.sock", "unix:///run/r.sock"),
+    ],
+)
+def test_passwords_are_masked(url, shown):
+    assert masked(url) == shown

@@ -1,0 +1,118 @@
+"""What every command needs: which tracker, whose token, and one sentence when it fails."""
+
+import asyncio
+import functools
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from laion_protocol import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    TrackerError,
+    Unauthorized,
+    Unavailable,
+)
+from laion_protocol.client import NotATracker, TrackerClient
+from tracker.place import ADDRESS_FILE, TOKEN_FILE
+
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+DEFAULT_DATA: Final = "tracker-data"
+#: Somebody waits at a terminal: seconds.
+_PATIENCE: Final = 10.0
+_UPLOAD_TIMEOUT: Final = 120.0
+
+_STATUS: Final[tuple[tuple[type[TrackerError], int], ...]] = (
+    (Unauthorized, os.EX_NOPERM),
+    (Forbidden, os.EX_NOPERM),
+    (NotFound, os.EX_DATAERR),
+    (Conflict, os.EX_DATAERR),
+    (InvalidRequest, os.EX_DATAERR),
+    (Unavailable, os.EX_UNAVAILABLE),
+)
+
+
+class Failed(click.ClickException):
+    """Ends the command with one sentence on standard error and an exit status of `os.EX_*`."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = status  # type: ignore[misc]
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DATA,
+    show_default=True,
+    envvar="LAION_TRACKER_DATA",
+    help="The tracker's data directory.",
+)
+
+
+def to_tracker(command: _F) -> _F:
+    """Options that say which tracker; the command gets `call`, which runs a function of a
+    `TrackerClient` and returns its result."""
+
+    @data_option
+    @click.option("--tracker", "url", help="URL of a tracker elsewhere, with --token-file.")
+    @click.option(
+        "--token-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="File with an admin's token, for --tracker.",
+    )
+    @functools.wraps(command)
+    def with_tracker(
+        *args: Any, data: Path, url: str | None, token_file: Path | None, **options: Any
+    ) -> Any:
+        if (url is None) != (token_file is None):
+            raise click.UsageError("--tracker and --token-file go together")
+        call = functools.partial(_call, *_find(data, url, token_file))
+        return command(*args, call=call, **options)
+
+    return with_tracker  # type: ignore[return-value]
+
+
+def _find(data: Path, url: str | None, token_file: Path | None) -> tuple[str, str]:
+    path = data / ADDRESS_FILE
+    try:
+        address: str = json.loads(path.read_text())["url"] if url is None else url
+        path = token_file or data / TOKEN_FILE
+        return address, path.read_text().strip()
+    except FileNotFoundError as error:
+        raise Failed(
+            f"{path} is not there; start the tracker (`python -m tracker serve --data {data}`), "
+            "or name one with --tracker and --token-file",
+            os.EX_NOINPUT,
+        ) from error
+    except PermissionError as error:
+        raise Failed(f"{path} may not be read by this user", os.EX_NOPERM) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failed(f"{path} is not what a tracker writes: {error}", os.EX_DATAERR) from error
+
+
+def _call(url: str, token: str, work: Callable[[TrackerClient], Awaitable[_T]]) -> _T:
+    async def run() -> _T:
+        client = TrackerClient(
+            url, token, user_agent="laion-tracker-cli", patience=_PATIENCE, timeout=_UPLOAD_TIMEOUT
+        )
+        async with client:
+            return await work(client)
+
+    try:
+        return asyncio.run(run())
+    except TrackerError as error:
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 1)
+        raise Failed(str(error), status) from error
+    except NotATracker as error:
+        raise Failed(str(error), os.EX_PROTOCOL) from error
+    except (ValueError, OSError) as error:
+        raise Failed(str(error), os.EX_DATAERR) from error

@@ -1,0 +1,53 @@
+"""`check_redis`: is the server that the operator named fit for a tracker?"""
+
+import logging
+import os
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, RedisError
+
+from .place import CannotServe
+
+log = logging.getLogger(__name__)
+
+_OLDEST_REDIS: Final = (6, 2)
+
+
+async def check_redis(redis: Redis, url: str) -> None:
+    """Redis answers and is new enough; a warning is logged if it may lose what it is given.
+
+    Raises:
+        CannotServe: it does not, or is not.
+    """
+    try:
+        info: dict[str, Any] = await redis.info()
+    except AuthenticationError as error:
+        raise CannotServe(
+            f"Redis at {masked(url)} refuses the password; check --redis-url", os.EX_NOPERM
+        ) from error
+    except (RedisError, OSError) as error:
+        raise CannotServe(
+            f"Redis at {masked(url)} cannot be reached; start it, or check --redis-url",
+            os.EX_UNAVAILABLE,
+        ) from error
+    version = str(info.get("redis_version", "7.0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
+        raise CannotServe(
+            f"Redis at {masked(url)} is version {version}; the tracker needs 6.2 or later",
+            os.EX_UNAVAILABLE,
+        )
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
+        log.warning("Redis evicts keys when it is full: jobs can be lost; set noeviction")
+    if not info.get("aof_enabled", 1):
+        log.warning("Redis writes no append-only file: a crash of it loses accepted work")
+
+
+def masked(url: str) -> str:
+    """A URL without the password that it may hold."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url.partition("?")[0]
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{host}", query="").geturl()

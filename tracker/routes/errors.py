@@ -1,0 +1,83 @@
+"""Every answer that is not a success has the same shape; no traceback leaves the tracker."""
+
+import logging
+import secrets
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from laion_protocol import ErrorBody, ErrorCode, InvalidRequest, TrackerError, Unavailable
+
+log = logging.getLogger(__name__)
+
+#: Seconds. Redis restarts within a few; the client's back-off takes over from there.
+_RETRY = 5.0
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer with `ErrorBody` whatever goes wrong inside a route."""
+    app.add_exception_handler(TrackerError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RedisError, _redis_away)
+    app.add_exception_handler(HTTPException, _no_route)
+
+
+def refusal(error: TrackerError) -> JSONResponse:
+    """The answer that carries a refusal."""
+    return _answer(error.to_body(), error.status)
+
+
+def unexpected(error: Exception) -> JSONResponse:
+    """For what should not happen: the log has all of it, the caller only its number."""
+    number = secrets.token_hex(4)
+    log.error("error %s", number, exc_info=error)
+    return refusal(
+        Unavailable(f"the tracker failed at this (error {number} in its log)", retry_after=_RETRY)
+    )
+
+
+def _answer(body: ErrorBody, status: int) -> JSONResponse:
+    headers = {}
+    if body.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(body.retry_after)))
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, headers)
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TrackerError)
+    return refusal(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return refusal(InvalidRequest(first_problem(error.errors())))
+
+
+def first_problem(errors: object) -> str:
+    """One sentence on the first of pydantic's errors: the field, and what is wrong with it. The
+    value is left out, it may be a secret or a megabyte."""
+    assert isinstance(errors, list | tuple)
+    where = ".".join(str(part) for part in errors[0]["loc"] if part not in ("body", "query"))
+    return f"{where or 'body'}: {errors[0]['msg']}"[:500]
+
+
+async def _redis_away(_request: Request, error: Exception) -> JSONResponse:
+    log.error("Redis: %s", error)
+    return refusal(
+        Unavailable("the tracker cannot reach its database at the moment", retry_after=_RETRY)
+    )
+
+
+async def _no_route(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = (
+        ErrorCode.INVALID_REQUEST
+        if error.status_code == HTTPStatus.BAD_REQUEST
+        else ErrorCode.NOT_FOUND
+    )
+    text = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    return _answer(ErrorBody(error=code, message=text), error.status_code)

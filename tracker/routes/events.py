@@ -1,0 +1,54 @@
+"""The feed of events, as server-sent events (WHATWG HTML, 9.2)."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from redis.exceptions import RedisError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from laion_protocol import Unavailable
+from tracker.auth import Have
+from tracker.resources import Resources
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/v1", tags=["events"])
+
+_RETRY = 30.0
+#: A reader that takes nothing for so long is gone; seconds.
+_SEND_TIMEOUT = 60.0
+
+Cursor = Annotated[str | None, Query(max_length=16_384)]
+LastEventId = Annotated[str | None, Header(max_length=16_384)]
+
+
+@router.get("/events")
+async def events(
+    have: Have, after: Cursor = None, last_event_id: LastEventId = None
+) -> EventSourceResponse:
+    """Events as they happen: after that one (the header's word before the query's), or from now."""
+    if have.streams.locked():
+        raise Unavailable("too many follow the events already; try later", retry_after=_RETRY)
+    cursor = last_event_id or after
+    if cursor is None:
+        cursor = await have.events.end()
+    else:
+        await have.events.read(cursor, 1)  # a wrong cursor is refused before the stream begins
+    return EventSourceResponse(
+        _stream(have, cursor),
+        ping=have.settings.event_ping.total_seconds(),
+        send_timeout=_SEND_TIMEOUT,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(have: Resources, cursor: str) -> AsyncIterator[ServerSentEvent]:
+    async with have.streams:
+        try:
+            async for logged in have.events.tail(cursor):
+                yield ServerSentEvent(
+                    id=logged.cursor, event=logged.event.type, data=logged.event.model_dump_json()
+                )
+        except RedisError as error:
+            log.warning("an event stream ends, Redis is away: %s", error)  # its reader comes again

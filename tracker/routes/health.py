@@ -1,0 +1,48 @@
+"""For whoever runs the tracker: is it up, and can it work?"""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+from redis.exceptions import RedisError
+
+from laion_protocol import StorageFull
+from laion_protocol.messages import Problem
+from tracker.auth import Have
+from tracker.resources import Resources
+
+router = APIRouter(tags=["health"])
+
+_OK = "ok"
+_SECONDS = 3.0
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process is up."""
+    return {"status": _OK}
+
+
+@router.get("/readyz")
+async def readyz(response: Response, have: Have) -> Problem:
+    """503 with what is missing, unless Redis answers and the store can be written."""
+    checks = {"redis": await _redis(have), "store": await _store(have)}
+    ready = all(result == _OK for result in checks.values())
+    response.status_code = 200 if ready else 503
+    return Problem(ready=ready, checks=checks)
+
+
+async def _redis(have: Resources) -> str:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await have.redis.ping()
+    except (RedisError, OSError, TimeoutError) as error:
+        return f"no answer ({type(error).__name__})"  # the message may hold its address
+    return _OK
+
+
+async def _store(have: Resources) -> str:
+    try:
+        await have.store.check()
+    except (OSError, StorageFull) as error:
+        return f"cannot be written ({type(error).__name__})"
+    return _OK

@@ -1,0 +1,85 @@
+"""Where a shard's files go, and how they come in."""
+
+import re
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Request, Response
+
+from laion_protocol import InvalidRequest, StorageFull
+from laion_protocol.messages import LeaseId, UploadPlan, UploadRequest, UploadSlot
+from laion_protocol.shard_format import FILE_NAME_PATTERN, MAX_FILE_BYTES
+from tracker.auth import Have, Worker
+from tracker.resources import Resources
+from tracker.storage import shard_prefix
+from tracker.verify import is_shard_file, series_of
+
+from .bodies import announced_size, pieces
+
+router = APIRouter(prefix="/v1/leases/{lease_id}", tags=["uploads"])
+
+SHA256_HEADER: Final = "X-Content-SHA256"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_FULL_RETRY: Final = 1800.0
+
+FileName = Annotated[str, Path(pattern=FILE_NAME_PATTERN)]
+
+
+@router.post("/uploads")
+async def plan(lease_id: LeaseId, request: UploadRequest, caller: Worker, have: Have) -> UploadPlan:
+    """Where each file goes, and which have arrived already."""
+    await _expect(have, lease_id, caller.account, [file.name for file in request.files])
+    slots = []
+    for file in request.files:
+        present = await have.store.present(
+            shard_prefix(lease_id), file.name, size=file.size, sha256=file.sha256
+        )
+        slots.append(
+            UploadSlot(
+                name=file.name,
+                url=f"/v1/leases/{lease_id}/files/{file.name}",
+                headers={SHA256_HEADER: file.sha256, "Content-Type": "application/octet-stream"},
+                present=present,
+            )
+        )
+    return UploadPlan(slots=tuple(slots))
+
+
+@router.put("/files/{name}", status_code=204)
+async def upload(
+    lease_id: LeaseId, name: FileName, request: Request, caller: Worker, have: Have
+) -> Response:
+    """Take one file in, whole or not at all; the same file again is fine."""
+    size = announced_size(request, MAX_FILE_BYTES)
+    sha256 = request.headers.get(SHA256_HEADER, "")
+    if not _SHA256.fullmatch(sha256):
+        raise InvalidRequest(f"{SHA256_HEADER}: send the file's SHA-256, 64 hex digits, with it")
+    await _expect(have, lease_id, caller.account, [name])
+    await check_room(have, size)
+    await have.store.put(
+        shard_prefix(lease_id), name, pieces(request, size), size=size, sha256=sha256
+    )
+    return Response(status_code=204)
+
+
+async def check_room(have: Resources, size: int) -> None:
+    """Before the first byte is read: would the disk still have its reserve?
+
+    Raises:
+        StorageFull: it would not.
+    """
+    if await have.store.free_bytes() - size < have.settings.reserve_bytes:
+        raise StorageFull(
+            "the tracker has no room for this file now; keep it and send it again later",
+            retry_after=_FULL_RETRY,
+        )
+
+
+async def _expect(have: Resources, lease_id: str, account: str, names: list[str]) -> None:
+    lease = await have.queue.open_lease(lease_id, account)
+    recipe = (await have.queue.crawl(lease.job.crawl)).recipe
+    for name in names:
+        if not is_shard_file(name, recipe):
+            raise InvalidRequest(
+                f"{name}: a shard of this crawl has {', '.join(series_of(recipe))} (then -1, -2 …) "
+                "and nothing else"
+            )

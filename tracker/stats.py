@@ -1,0 +1,120 @@
+"""`Statistics`: the same numbers for page, bot and others."""
+
+import asyncio
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from redis.asyncio import Redis
+
+from laion_protocol import NotFound
+from laion_protocol.messages import CrawlStats, Leaderboard, LeaderboardRow, Stats
+
+from .queue import JobQueue, QueueStats
+
+#: worker (`account/name`) -> when it last asked for work or beat (Unix seconds)
+_SEEN: Final = "{workers}:seen"
+_ACTIVE: Final = timedelta(minutes=5)
+#: Anybody may ask for statistics; Redis is asked at most four times a second.
+_FRESH: Final = 0.25
+_MAX_ROWS: Final = 100
+_HOUR: Final = 3600.0
+
+
+class Statistics:
+    """Reads the queue's counters, and keeps note of which workers are there.
+
+    Args:
+        silent_for: a lease without a heartbeat for so long counts as stale.
+    """
+
+    def __init__(self, redis: Redis, queue: JobQueue, *, silent_for: timedelta) -> None:
+        self._redis = redis
+        self._queue = queue
+        self._silent_for = silent_for
+        self._lock = asyncio.Lock()
+        self._crawls: tuple[CrawlStats, ...] = ()
+        self._read_at = -_FRESH
+
+    async def seen(self, account: str, worker: str) -> None:
+        """A worker asked for work, or beat."""
+        now = time.time()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(_SEEN, {f"{account}/{worker}": now})
+            pipe.zremrangebyscore(_SEEN, "-inf", now - _ACTIVE.total_seconds())
+            await pipe.execute()
+
+    async def workers_active(self) -> int:
+        """How many workers were seen within the last five minutes."""
+        least = time.time() - _ACTIVE.total_seconds()
+        return int(await self._redis.zcount(_SEEN, least, "+inf"))
+
+    async def crawls(self) -> tuple[CrawlStats, ...]:
+        """Every crawl's numbers, at most a quarter of a second old."""
+        async with self._lock:  # many who ask at once are answered by one reading
+            if time.monotonic() - self._read_at >= _FRESH:
+                self._crawls = await self._read()
+                self._read_at = time.monotonic()
+        return self._crawls
+
+    async def overview(self, accounts: int) -> Stats:
+        """Everything in one answer."""
+        return Stats(
+            time=datetime.now(UTC),
+            crawls=await self.crawls(),
+            workers_active=await self.workers_active(),
+            accounts=accounts,
+        )
+
+    async def backlog(self) -> int:
+        """Shards that wait to be checked, over all crawls."""
+        return sum(crawl.jobs.verifying for crawl in await self.crawls())
+
+    async def leaderboard(self) -> Leaderboard:
+        """The accounts with the most kept samples; who has as many has the same rank."""
+        jobs: Counter[str] = Counter()
+        kept: Counter[str] = Counter()
+        for crawl in await self._queue.crawls():
+            for account, credit in (await self._queue.credits(crawl.name)).items():
+                jobs[account] += credit.jobs
+                kept[account] += credit.kept
+        order = sorted(jobs, key=lambda account: (-kept[account], -jobs[account], account))
+        rows: list[LeaderboardRow] = []
+        for place, account in enumerate(order[:_MAX_ROWS], start=1):
+            tied = rows and rows[-1].kept == kept[account]
+            rank = rows[-1].rank if tied else place
+            rows.append(
+                LeaderboardRow(rank=rank, account=account, jobs=jobs[account], kept=kept[account])
+            )
+        return Leaderboard(rows=tuple(rows))
+
+    async def _read(self) -> tuple[CrawlStats, ...]:
+        found = []
+        for crawl in await self._queue.crawls():
+            try:
+                stats = await self._queue.stats(crawl.name, silent_for=self._silent_for)
+            except NotFound:  # removed meanwhile
+                continue
+            found.append(_crawl_stats(stats))
+        return tuple(found)
+
+
+def _crawl_stats(stats: QueueStats) -> CrawlStats:
+    jobs = stats.jobs
+    left = jobs.total - jobs.accepted - jobs.dead
+    rate = stats.accepted_last_hour / _HOUR
+    return CrawlStats(
+        name=stats.name,
+        state=stats.state,
+        jobs=jobs,
+        attempts=stats.attempts,
+        pairs=stats.pairs,
+        kept=stats.kept,
+        drops=dict(stats.drops),
+        bytes=stats.bytes,
+        accepted_last_hour=stats.accepted_last_hour,
+        accepted_last_day=stats.accepted_last_day,
+        stale=stats.stale,
+        eta_seconds=left / rate if rate else None,
+    )

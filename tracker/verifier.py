@@ -1,0 +1,142 @@
+"""`Verifier`: checks what was handed in, takes back what ran out, clears away what was left.
+
+Safe to run in any number of processes: every decision is one of the queue's scripts.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from laion_protocol import LeaseLost, NotFound, Outcome, StorageFull, TrackerError
+
+from .queue import JobQueue, Submission
+from .settings import Settings
+from .storage import ShardStore, shard_prefix
+from .verify import CheckerBroken, ShardChecker, Verdict
+
+log = logging.getLogger(__name__)
+
+_POLL: Final = timedelta(seconds=0.5)
+_SWEEP_EVERY: Final = timedelta(hours=1)
+_MAX_WAIT: Final = 30.0
+_REAPED_AT_ONCE: Final = 500
+_ACCEPTED: Final = (Outcome.OK, Outcome.LATE_OK)
+
+
+class Verifier:
+    """Run it as a task beside the app; it ends when it is cancelled."""
+
+    def __init__(
+        self, queue: JobQueue, store: ShardStore, checker: ShardChecker, settings: Settings
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._checker = checker
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Check, reap and sweep until cancelled, whatever happens to Redis meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_forever(self.reap, self._settings.reap_every))
+            tasks.create_task(_forever(self.sweep, _SWEEP_EVERY))
+            for _ in range(self._settings.checkers):
+                tasks.create_task(_forever(self.check_all, _POLL))
+
+    async def check_all(self) -> int:
+        """Check every shard that waits; says how many."""
+        checked = 0
+        for crawl in await self._queue.crawls():
+            while submission := await self._claim(crawl.name):
+                await self._check(submission)
+                checked += 1
+        return checked
+
+    async def reap(self) -> None:
+        """Return leases that ran out to the queue."""
+        for crawl in await self._queue.crawls():
+            try:
+                while await self._queue.reap(crawl.name, _REAPED_AT_ONCE) >= _REAPED_AT_ONCE:
+                    pass  # there may be more
+            except NotFound:  # removed meanwhile
+                continue
+
+    async def sweep(self) -> None:
+        """Remove what broken uploads and abandoned leases left behind."""
+        await self._store.sweep(_SWEEP_EVERY.total_seconds())
+        await self._store.sweep_open(self._settings.orphan_age.total_seconds())
+
+    async def _claim(self, crawl: str) -> Submission | None:
+        try:
+            return await self._queue.claim_verification(crawl, self._settings.claim_visibility)
+        except NotFound:  # removed meanwhile
+            return None
+
+    async def _check(self, submission: Submission) -> None:
+        prefix = shard_prefix(submission.lease_id)
+        recipe = (await self._queue.crawl(submission.job.crawl)).recipe
+        await self._store.seal(prefix)
+        async with self._store.checkout(prefix) as directory:
+            verdict = await self._checker.check(directory, submission.manifest, recipe)
+        try:
+            if verdict.accepted:
+                await self._accept(submission, prefix, verdict)
+            else:
+                log.info("%s of %s: %s", submission.job, submission.account, verdict.reason)
+                await self._queue.reject(submission.lease_id, verdict.reason)
+                await self._store.remove(prefix)
+        except LeaseLost:
+            await self._drop(submission, prefix)
+
+    async def _accept(self, submission: Submission, prefix: str, verdict: Verdict) -> None:
+        # The manifest first: an accepted shard has one, whenever the tracker is killed.
+        about = {
+            "job": str(submission.job),
+            "account": submission.account,
+            "worker": submission.worker,
+            "attempt": submission.attempt,
+            **submission.manifest.model_dump(mode="json"),
+        }
+        await self._store.describe(prefix, json.dumps(about, indent=1))
+        counts = submission.manifest.counts.model_copy(update={"kept": verdict.rows})
+        await self._queue.accept(submission.lease_id, counts, verdict.bytes)
+
+    async def _drop(self, submission: Submission, prefix: str) -> None:
+        """The job was taken away while its shard was checked; or another verifier, which took
+        this one for dead, was faster."""
+        try:
+            receipt = await self._queue.receipt(submission.lease_id, submission.account)
+        except TrackerError:  # nobody knows of it any more
+            await self._store.remove(prefix)
+            return
+        if receipt.outcome is not None and receipt.outcome not in _ACCEPTED:
+            await self._store.remove(prefix)
+
+
+async def _forever(work: Callable[[], Awaitable[object]], every: timedelta) -> None:
+    """Do `work` again and again; trouble is logged once, and waited out."""
+    task = asyncio.current_task()
+    assert task is not None
+    wait, troubled = every.total_seconds(), False
+    # redis-py sends through `asyncio.wait_for`, which may swallow a cancellation (until Python
+    # 3.12); the request to stop is then still to be seen here.
+    while not task.cancelling():
+        try:
+            await work()
+        except (RedisError, OSError, StorageFull, CheckerBroken) as error:
+            if not troubled:
+                log.error("the verifier waits: %s: %s", type(error).__name__, error)
+            troubled, wait = True, min(_MAX_WAIT, wait * 2)
+        except Exception:
+            # A fault of ours in one shard or crawl must not end the work on all others.
+            log.exception("the verifier failed at this, and goes on")
+            troubled, wait = True, min(_MAX_WAIT, wait * 2)
+        else:
+            if troubled:
+                log.info("the verifier goes on")
+            troubled, wait = False, every.total_seconds()
+        await asyncio.sleep(wait)
