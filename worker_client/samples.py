@@ -46,7 +46,7 @@ class Decoded:
 
     pair: Pair
     pixels: npt.NDArray[np.uint8]  #: (size, size, 3), RGB
-    width: int  #: of the original, pixels, as it is meant to be seen (EXIF orientation applied)
+    width: int  #: of the original, pixels, as stored: like open_clip, blind to EXIF orientation
     height: int
     mime: str  #: by the bytes
     bytes: int  #: length of the original

@@ -1,0 +1,1 @@
+"""A miniature web on loopback, and the whole project run over it with one command."""
