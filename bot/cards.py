@@ -111,11 +111,11 @@ def _crawl_block(crawl: CrawlStats) -> tuple[Line, ...]:
             f"{number(jobs.verifying)} verifying · {number(jobs.dead)} dead",
         ),
         (
-            f"{number(crawl.kept)} samples kept of {number(crawl.pairs)} pairs "
+            f"{count(crawl.kept, 'sample')} kept of {count(crawl.pairs, 'pair')} "
             f"({percent(crawl.kept, crawl.pairs)})",
         ),
         (
-            f"{number(crawl.accepted_last_hour)} jobs in the last hour, "
+            f"{count(crawl.accepted_last_hour, 'job')} in the last hour, "
             f"{number(crawl.accepted_last_day)} in the last day · {_eta(crawl)}",
         ),
     ]

@@ -1,6 +1,5 @@
 """`TransferLoop`: the one thread in which libcurl's multi interface runs all downloads of a run."""
 
-import heapq
 import queue
 import selectors
 import socket
@@ -21,6 +20,7 @@ from .budget import Budget
 from .download_settings import DownloadSettings
 from .hosts import HostQueues
 from .optout import product_token
+from .retries import Retries
 from .target import Target, TargetInvalid
 from .transfer import Handle, Transfer, target_refused
 
@@ -31,7 +31,6 @@ _STOP_POLL: Final = 0.2
 _HOST_FAILURES: Final = frozenset(
     {DropReason.DNS, DropReason.CONNECT, DropReason.TLS, DropReason.TIMEOUT}
 )
-_RETRIED: Final = frozenset({DropReason.DNS, DropReason.CONNECT})
 _BUSY_STATUSES: Final = frozenset({429, 503})
 
 
@@ -59,8 +58,7 @@ class TransferLoop:
         self._results: queue.SimpleQueue[Fetched | Dropped | Exception | None] = queue.SimpleQueue()
         self._held = 0  # given and not yet taken; the consumer's thread alone counts it
         self._queues: HostQueues[Transfer] = HostQueues(settings.per_host, settings.per_host_delay)
-        self._retries: list[tuple[float, int, Transfer]] = []  # heap by time
-        self._retry_number = 0
+        self._retries = Retries(settings.retry_delay)
         self._running: dict[pycurl.Curl, Handle] = {}
         self._idle: list[Handle] = []
         self._curl_due: float | None = None
@@ -155,8 +153,7 @@ class TransferLoop:
         while self._given:
             self._begin(self._given.popleft())
         now = monotonic()
-        while self._retries and self._retries[0][0] <= now:
-            transfer = heapq.heappop(self._retries)[2]
+        for transfer in self._retries.due(now):
             self._queues.add(transfer.target.host, transfer, first=True)
         self._start(now)
         for key, events in self._selector.select(self._sleep(now)):
@@ -176,8 +173,8 @@ class TransferLoop:
         times = [now + _STOP_POLL]
         if self._curl_due is not None:
             times.append(self._curl_due)
-        if self._retries:
-            times.append(self._retries[0][0])
+        if (next_retry := self._retries.next_due()) is not None:
+            times.append(next_retry)
         next_start = self._queues.next_start()
         if next_start is not None and len(self._running) < self._settings.in_flight:
             times.append(next_start)
@@ -320,23 +317,12 @@ class TransferLoop:
         self._enqueue(transfer, first=True)
 
     def _retry(self, transfer: Transfer, reason: DropReason) -> bool:
-        """Try once more, if it may help and there is time left."""
-        answer = transfer.answer
-        delay = self._settings.retry_delay if answer.retry_after is None else answer.retry_after
-        worth = reason in _RETRIED or (
-            reason is DropReason.HTTP_STATUS
-            and (answer.status >= 500 or (answer.status == 429 and answer.retry_after is not None))
-        )
-        assert transfer.deadline is not None
-        when = monotonic() + delay
-        if not worth or transfer.retried or when >= transfer.deadline:
+        now = monotonic()
+        if self._breaker.verdict(transfer.target.host, now) is not None:
             return False
-        if self._breaker.verdict(transfer.target.host, monotonic()) is not None:
+        if not self._retries.take(transfer, reason, now):
             return False
-        transfer.retried = True
         transfer.answer = Answer(self._settings, self._bot)
-        self._retry_number += 1
-        heapq.heappush(self._retries, (when, self._retry_number, transfer))
         return True
 
     def _drop(self, pair: Pair, reason: DropReason) -> None:
