@@ -245,7 +245,7 @@ class HttpBytes:
         if status in _LATER or status >= 500:
             self._pause(f"it answers with status {status}", refusal.headers.get("Retry-After"))
             return
-        raise SourceMissing(f"{self.url} is refused with status {status}.")
+        raise SourceMissing(f"{self.url} is refused with status {status}; check the address.")
 
     def _pause(self, trouble: str, retry_after: str | None) -> None:
         pause = max(next(self._pauses), _seconds(retry_after))
@@ -253,7 +253,7 @@ class HttpBytes:
         if pause > left:
             raise SourceUnavailable(
                 f"{self.url} could not be read: {trouble}; gave up after "
-                f"{self._patience:.0f} s without a byte."
+                f"{self._patience:.0f} s without a byte; check the address, or try again later."
             )
         if self._stop.wait(pause):
             raise SourceStopped(f"Reading {self.url} was stopped.")

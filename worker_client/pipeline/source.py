@@ -149,7 +149,9 @@ class ChunkReader:
     def _kind(self, window: Window) -> _Kind:
         head = window.exactly(0, HEAD_BYTES)
         if not head:
-            raise SourceUnreadable(f"{self.chunk.location} is empty: there is no archive in it.")
+            raise SourceUnreadable(
+                f"{self.chunk.location} is empty: there is no archive in it; fetch it again."
+            )
         text = head
         if head.startswith(MAGIC):
             inflated = _inflated(head)
@@ -166,7 +168,8 @@ class ChunkReader:
         if PlainArchive(window, Tally()).first_at(0, within=HEAD_BYTES) is not None:
             return _Kind.PLAIN
         raise SourceUnreadable(
-            f"{self.chunk.location} is no web archive: neither WARC nor ARC, gzipped or plain."
+            f"{self.chunk.location} is no web archive, neither WARC nor ARC, gzipped or plain; "
+            "give a .warc.gz, .warc.wat.gz, .warc or .arc.gz file."
         )
 
 
@@ -219,7 +222,9 @@ class FileBytes:
             self._file = path.open("rb")
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             reason = getattr(error, "strerror", None) or error
-            raise SourceMissing(f"{path} cannot be opened: {reason}.") from error
+            raise SourceMissing(
+                f"{path} cannot be opened: {reason}; name a file that can be read."
+            ) from error
         self.size: int | None = path.stat().st_size
 
     def seek(self, position: int) -> None:
