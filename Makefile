@@ -29,7 +29,8 @@ lint: .venv/.installed
 	$(BIN)/lint-imports
 
 bench: .venv/.installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m benchmarks.queue
+	$(BIN)/python -m benchmarks.reading
 
 clean:
 	rm -rf .venv demo-run
