@@ -1,0 +1,298 @@
+"""The worker against the real tracker, real archives and a real, tiny CLIP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from laion_protocol import Unauthorized, Unavailable
+from laion_protocol.client import NotATracker
+from laion_protocol.messages import LeaseRequest, Requeue
+from tests.tracker.running import until
+from tests.worker_client.line import Line
+from tests.worker_client.little_web import HeldServer
+from tests.worker_client.project import Project, project
+from worker_client import runner as runner_module
+from worker_client.disk import DiskFull
+from worker_client.errors import AlreadyRunning
+from worker_client.interrupt import Interrupt
+from worker_client.pipeline.chain import run_chunk
+from worker_client.state import StateDirectory
+
+Start = Callable[..., AsyncIterator[Project]]
+
+
+@pytest.fixture
+async def start(redis: Redis, redis_url: str, tmp_path: Path) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as exit:
+
+        async def start(**options) -> Project:
+            return await exit.enter_async_context(project(redis, redis_url, tmp_path, **options))
+
+        yield start
+
+
+async def accepted(p: Project, count: int) -> None:
+    async with asyncio.timeout(40):
+        while (await p.stats()).jobs.accepted != count:  # noqa: ASYNC110 (another process does it)
+            await asyncio.sleep(0.05)
+
+
+async def lease(p: Project):
+    client = await p.worker_client()
+    return (await client.lease(LeaseRequest(worker="box", version="0"))).lease
+
+
+async def test_a_worker_does_a_crawl_to_its_end_and_every_shard_is_accepted(start: Start) -> None:
+    p = await start(files=2, checkers=1)
+    await p.run(most_jobs=2)
+    await accepted(p, 2)
+    stats = await p.stats()
+    assert (stats.kept, stats.pairs, stats.attempts) == (6, 6, 2)
+    assert "3 of 3 pairs kept" in p.said
+    assert "being verified" in p.said or "verifying" in p.said
+    # the model came once, and nothing but it is left on the volunteer's disk
+    assert sum("fetching the model" in line for line in p.said.lines) == 2
+    left = [
+        f.relative_to(p.settings.state).parts[0] for f in p.settings.state.rglob("*") if f.is_file()
+    ]
+    assert sorted(set(left)) == ["lock", "models"]
+
+
+async def test_a_worker_without_work_says_why_and_stops_when_told(start: Start) -> None:
+    p = await start()
+    admin = await p.tracker.admin()
+    await admin.pause_crawl("CC-1")
+    running = asyncio.create_task(p.run(most_jobs=None))
+    await until(lambda: "no job now (paused): an admin paused" in p.said)
+    await asyncio.sleep(1)  # it asks several times, and says so once
+    p.interrupt.ask()
+    async with asyncio.timeout(5):
+        await running
+    assert sum("no job now" in line for line in p.said.lines) == 1
+
+
+async def test_a_lease_held_before_a_crash_is_worked_on_under_the_same_lease(start: Start) -> None:
+    p = await start(checkers=1)
+    held = await lease(p)
+    job = StateDirectory(p.settings.state, p.settings.tracker)
+    with job.locked():
+        job.open_job(held).shard.mkdir()  # as a killed worker leaves it
+    await p.run()
+    await accepted(p, 1)
+    assert (await p.stats()).attempts == 1
+
+
+async def test_a_finished_shard_is_delivered_after_a_crash_without_doing_it_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = await start(checkers=1)
+    held = await lease(p)
+    await _finish_on_disk(p, held)
+
+    def again(*args: object) -> None:
+        raise AssertionError("the work was done before")
+
+    monkeypatch.setattr(runner_module, "run_chunk", again)
+    await p.run()
+    await accepted(p, 1)
+    assert (await p.stats()).attempts == 1
+    assert "its shard is finished, offering it again" in p.said
+    assert not [d for d in (p.settings.state / "jobs").rglob("*") if d.is_file()]
+
+
+async def _finish_on_disk(p: Project, held) -> None:
+    """What a worker that was killed just before its upload leaves on the disk."""
+    import threading
+
+    from worker_client.meter import Meter
+    from worker_client.pipeline.lazy_model import LazyModel
+    from worker_client.pipeline.model_files import ModelFiles
+    from worker_client.pipeline.source import Chunk
+
+    directory = p.archives[0].parent
+    state = StateDirectory(p.settings.state, p.settings.tracker)
+    model = LazyModel(
+        held.recipe.model, ModelFiles(directory / "tiny.json", directory / "tiny.safetensors")
+    )
+    with state.locked():
+        job = state.open_job(held)
+        await asyncio.to_thread(
+            run_chunk, Chunk(held.source, held.part, held.parts), held.recipe, model, job.shard,
+            p.settings.options, Meter(), threading.Event(),
+        )  # fmt: skip
+
+
+async def test_a_finished_shard_that_comes_too_late_is_dropped_with_a_word(start: Start) -> None:
+    p = await start()
+    held = await lease(p)
+    await _finish_on_disk(p, held)
+    admin = await p.tracker.admin()
+    await admin.requeue(Requeue(jobs=(held.job,), reason="test"))
+    other = await p.tracker.worker("bob")
+    assert (await other.lease(LeaseRequest(worker="b", version="0"))).lease is not None
+    running = asyncio.create_task(p.run(most_jobs=None))
+    await until(lambda: "it came too late" in p.said)
+    await until(lambda: "no job now" in p.said)
+    p.interrupt.order()
+    await running
+    assert not [d for d in (p.settings.state / "jobs").rglob("*") if d.is_file()]
+
+
+async def test_a_tracker_that_goes_away_while_a_shard_is_made_and_sent_costs_nothing(
+    start: Start,
+) -> None:
+    p = await start(server=HeldServer, checkers=1, lease_duration=3)
+    async with Line(p.tracker.url) as line:
+        running = asyncio.create_task(p.run(tracker=line.url))
+        await until(p.server.asked.is_set)
+        line.cut()
+        await until(lambda: "the work goes on without the tracker" in p.said)
+        p.server.go.set()
+        await until(lambda: "waiting for the tracker" in p.said, 40)
+        assert not running.done()
+        line.mend()
+        async with asyncio.timeout(40):
+            await running
+    await accepted(p, 1)
+
+
+async def test_an_upload_that_breaks_off_is_taken_up_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = await start(server=HeldServer, checkers=1, recipe={"embeddings": True})
+    async with Line(p.tracker.url) as line:
+        running = asyncio.create_task(p.run(tracker=line.url))
+        await until(p.server.asked.is_set)
+        await asyncio.sleep(0.2)
+        line.cut_after = 1500  # in the midst of the first file
+        p.server.go.set()
+        await until(lambda: line.is_cut, 40)
+        await until(lambda: "waiting for the tracker" in p.said, 40)
+        line.mend()
+        async with asyncio.timeout(40):
+            await running
+    await accepted(p, 1)
+
+
+async def test_a_lost_lease_ends_the_work_and_the_worker_goes_on(start: Start) -> None:
+    p = await start(server=HeldServer, lease_duration=1, checkers=1)
+    running = asyncio.create_task(p.run(most_jobs=2))
+    await until(p.server.asked.is_set)
+    admin = await p.tracker.admin()
+    await admin.requeue(Requeue(jobs=("CC-1/0",), reason="it looked stale"))
+    await until(lambda: "the lease is lost" in p.said)
+    p.server.go.set()
+    async with asyncio.timeout(40):
+        await running
+    await accepted(p, 1)
+    assert (await p.stats()).attempts == 2
+
+
+async def test_the_first_ctrl_c_finishes_the_job_at_hand(start: Start) -> None:
+    p = await start(server=HeldServer, files=2)
+    running = asyncio.create_task(p.run(most_jobs=None))
+    await until(p.server.asked.is_set)
+    p.interrupt.ask()
+    p.server.go.set()
+    async with asyncio.timeout(40):
+        await running
+    jobs = (await p.stats()).jobs
+    assert (jobs.verifying, jobs.pending, jobs.leased) == (1, 1, 0)
+
+
+async def test_the_second_ctrl_c_hands_the_job_back(start: Start) -> None:
+    p = await start(server=HeldServer, files=2)
+    running = asyncio.create_task(p.run(most_jobs=None))
+    await until(p.server.asked.is_set)
+    p.interrupt.ask()
+    p.interrupt.ask()
+    async with asyncio.timeout(20):
+        await running
+    jobs = (await p.stats()).jobs
+    assert (jobs.verifying, jobs.pending, jobs.leased) == (0, 2, 0)
+    assert "handed back" in p.said
+    assert not [d for d in (p.settings.state / "jobs").rglob("*") if d.is_file()]
+
+
+async def test_a_source_that_is_gone_is_the_jobs_fault_and_the_worker_goes_on(
+    start: Start,
+) -> None:
+    p = await start(files=2)
+    p.archives[0].unlink()
+    await p.run(most_jobs=2)
+    jobs = (await p.stats()).jobs
+    assert jobs.verifying == 1
+    assert "failed (job)" in p.said
+    assert "pausing" not in p.said
+
+
+async def test_a_full_disk_is_this_machines_fault_and_makes_it_pause_ever_longer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise DiskFull("the disk that holds it is full; free some space and start again")
+
+    pauses = []
+
+    async def sleep(interrupt: Interrupt, seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(runner_module, "run_chunk", full)
+    monkeypatch.setattr(Interrupt, "sleep", sleep)
+    p = await start(files=3)
+    await p.run(most_jobs=3)
+    assert pauses == [0.05, 0.1, 0.2]
+    assert "failed (worker): the disk that holds it is full" in p.said
+    jobs = (await p.stats()).jobs
+    assert jobs.pending == 3
+
+
+async def test_a_fault_of_our_own_is_reported_and_not_a_traceback(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(runner_module, "run_chunk", broken)
+    p = await start()
+    await p.run()
+    assert "a fault of its own (KeyError: 'oops')" in p.said
+
+
+async def test_a_wrong_token_ends_the_worker(start: Start) -> None:
+    p = await start()
+    with pytest.raises(Unauthorized):
+        await p.run(token="lw_" + "0" * 12 + "_" + "0" * 64)
+
+
+async def test_a_tracker_that_is_not_there_or_not_one_ends_the_worker_at_its_start(
+    start: Start,
+) -> None:
+    p = await start()
+    with pytest.raises(Unavailable, match="check the address and your connection"):
+        await p.run(tracker="http://127.0.0.1:9")
+    host, port = p.server.endpoint
+    with pytest.raises(NotATracker):
+        await p.run(tracker=f"http://{host}:{port}")
+
+
+async def test_one_state_directory_has_one_worker(start: Start) -> None:
+    p = await start()
+    state = StateDirectory(p.settings.state, p.settings.tracker)
+    with state.locked(), pytest.raises(AlreadyRunning, match="--state-dir"):
+        await p.run()
+
+
+async def test_model_files_that_were_damaged_on_the_disk_are_fetched_again(start: Start) -> None:
+    p = await start(files=2)
+    await p.run()
+    (weights,) = (p.settings.state / "models").glob("*.safetensors")
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + b"\xff")
+    await p.run()
+    assert weights.read_bytes() == good
+    assert (await p.stats()).jobs.verifying == 2

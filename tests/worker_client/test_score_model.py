@@ -1,0 +1,148 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from laion_protocol import ModelSpec
+from tests.worker_client.tiny_clip import CONFIG, make_tiny_clip, sha256, spec_of
+from worker_client.pipeline import score_model
+from worker_client.pipeline.model_files import ModelFiles, ModelUnavailable, ModelUnusable
+from worker_client.pipeline.score_model import load, precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, ModelFiles]:
+    return make_tiny_clip(tmp_path_factory.mktemp("tiny"))
+
+
+def test_a_model_from_files_is_the_one_open_clip_loads(
+    tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path
+) -> None:
+    spec, files = tiny
+    model = load(spec, files, device="cpu")
+
+    (tmp_path / "open_clip_config.json").write_bytes(files.config.read_bytes())
+    (tmp_path / "open_clip_model.safetensors").write_bytes(files.weights.read_bytes())
+    theirs, _, preprocess = open_clip.create_model_and_transforms(
+        f"local-dir:{tmp_path}", require_pretrained=True
+    )
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    tensor = preprocess(picture).unsqueeze(0)
+    with torch.inference_mode():
+        assert torch.allclose(
+            model.clip.encode_image(tensor), theirs.eval().encode_image(tensor), atol=1e-6
+        )
+    assert model.weights_sha256 == sha256(files.weights)
+    assert (model.image_size, model.mean, model.std) == (32, (0.5,) * 3, (0.25,) * 3)
+    assert model.dtype == torch.float32
+
+
+def test_a_config_without_a_wrapper_is_taken_with_open_clips_usual_preparation(
+    tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path
+) -> None:
+    plain = ModelFiles(tmp_path / "plain.json", tiny[1].weights)
+    plain.config.write_text(json.dumps(CONFIG["model_cfg"]))
+    model = load(spec_of(plain), plain, device="cpu")
+    assert model.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
+
+
+def test_files_that_are_not_the_recipes_are_refused(
+    tiny: tuple[ModelSpec, ModelFiles],
+) -> None:
+    spec, files = tiny
+    for field, path in (("config_sha256", files.config), ("weights_sha256", files.weights)):
+        other = spec.model_copy(update={field: "0" * 64})
+        with pytest.raises(ModelUnusable, match=f"{path.name} has the SHA-256 .* fetch it again"):
+            load(other, files)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"\x00\xff", "not an open_clip model config"),
+        (b"[]", "not an open_clip model config"),
+        (b'{"model_cfg": {"vision_cfg": 3}}', "not an open_clip model config"),
+        (b"[" * 60_000, "not an open_clip model config"),
+        (b" " * 70_000, "too long"),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {"timm_model_name": "x"}, "text_cfg": {}}',
+            "names timm_model_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {"hf_model_name": "evil/code"}}',
+            "names hf_model_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {"hf_tokenizer_name": "a/b"}}',
+            "names hf_tokenizer_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {"nonsense": 1}, "text_cfg": {}}',
+            "does not fit the model",
+        ),
+    ],
+)
+def test_a_config_that_is_no_model_is_refused_in_words(
+    tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    files = ModelFiles(tmp_path / "c.json", tiny[1].weights)
+    files.config.write_bytes(content)
+    with pytest.raises(ModelUnusable, match=complaint):
+        load(spec_of(files), files, device="cpu")
+
+
+def test_weights_are_never_unpickled(tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    files = ModelFiles(tiny[1].config, tmp_path / "w.safetensors")
+    files.weights.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ModelUnusable, match="does not fit the model"):
+        load(spec_of(files), files, device="cpu")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_preparation_that_the_decoder_does_not_do_is_refused(
+    tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path
+) -> None:
+    files = ModelFiles(tmp_path / "c.json", tiny[1].weights)
+    squash = {**CONFIG, "preprocess_cfg": {"resize_mode": "squash"}}
+    files.config.write_text(json.dumps(squash))
+    with pytest.raises(ModelUnusable, match="update laion-worker"):
+        load(spec_of(files), files, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["no-such-weights", "/etc/hostname", "../../x.safetensors"])
+def test_a_name_that_open_clip_does_not_know_is_refused(name: str) -> None:
+    with pytest.raises(ModelUnusable, match="knows no weights"):
+        load(ModelSpec(architecture="ViT-B-32", pretrained=name))
+
+
+def test_weights_that_cannot_be_downloaded_are_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def offline(*args: object, **options: object) -> str:
+        raise FileNotFoundError("Failed to download file")
+
+    monkeypatch.setattr(score_model, "download_pretrained_from_hf", offline)
+    with pytest.raises(ModelUnavailable, match="could not be downloaded; check the network"):
+        load(ModelSpec(architecture="ViT-B-32", pretrained="laion2b_s34b_b79k"))
+
+
+def test_only_a_large_model_on_a_cpu_that_can_is_rounded_to_bf16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(score_model, "_cpu_multiplies_bf16", lambda: True)
+    assert precision(CPU, 150_000_000) == "bf16"
+    assert precision(CPU, 100_000) == "fp32"
+    monkeypatch.setattr(score_model, "_cpu_multiplies_bf16", lambda: False)
+    assert precision(CPU, 150_000_000) == "fp32"
+    assert precision(torch.device("mps"), 150_000_000) == "fp32"

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+
+from laion_protocol import Counts, JobState, Manifest, SourceDigest, StorageFull, UploadMismatch
+from laion_protocol.client import NotATracker
+from laion_protocol.manifest import FileEntry
+from laion_protocol.messages import Completion, Receipt, UploadPlan, UploadSlot
+from tests.worker_client.project import Said
+from worker_client import patience
+from worker_client.upload import deliver
+
+NAMES = ("shard.parquet", "image_embeddings.npy")
+
+
+def manifest() -> Manifest:
+    return Manifest(
+        recipe_sha256="0" * 64,
+        worker_version="1",
+        filter_version="1",
+        model_sha256="0" * 64,
+        source=SourceDigest(
+            path="x", part=0, parts=1, first_byte=0, end_byte=1, pairs_sha256="0" * 64
+        ),
+        counts=Counts(),
+        files=tuple(FileEntry(name=name, size=1, sha256="0" * 64) for name in NAMES),
+        seconds=1,
+    )
+
+
+class Tracker:
+    """A tracker's side of an upload, with the troubles that a test gives it."""
+
+    def __init__(
+        self, troubles: tuple[Exception, ...] = (), names: tuple[str, ...] = NAMES
+    ) -> None:
+        self.troubles = list(troubles)
+        self.names = names
+        self.has: list[str] = []
+        self.sent: list[str] = []
+
+    async def plan_uploads(self, lease_id: str, files: tuple[FileEntry, ...]) -> UploadPlan:
+        return UploadPlan(
+            slots=tuple(
+                UploadSlot(name=name, url=f"/{name}", present=name in self.has)
+                for name in self.names
+            )
+        )
+
+    async def upload_file(self, slot: UploadSlot, path: Path) -> None:
+        self.sent.append(slot.name)
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.has.append(slot.name)
+
+    async def complete(self, lease_id: str, completion: Completion) -> Receipt:
+        if missing := set(self.names) - set(self.has):
+            raise UploadMismatch(f"{missing} is not there")
+        return Receipt(job="c/1", state=JobState.VERIFYING)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "full_jitter", lambda **_: iter([0.0] * 100))
+
+
+async def test_only_what_the_tracker_lacks_is_sent() -> None:
+    tracker = Tracker()
+    tracker.has.append("shard.parquet")
+    receipt = await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    assert receipt.state is JobState.VERIFYING
+    assert tracker.sent == ["image_embeddings.npy"]
+
+
+async def test_a_tracker_without_room_is_waited_for() -> None:
+    said = Said()
+    tracker = Tracker((StorageFull("no room", retry_after=0),) * 3)
+    await deliver(tracker, "l", Path(), manifest(), said)  # type: ignore[arg-type]
+    assert tracker.has == list(NAMES)
+    assert said.lines == ["waiting for the tracker: no room"]
+
+
+async def test_a_file_that_was_garbled_on_the_way_is_sent_again() -> None:
+    tracker = Tracker((UploadMismatch("garbled"),) * 2)
+    await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    assert tracker.sent == ["shard.parquet"] * 3 + ["image_embeddings.npy"]
+
+
+async def test_a_file_that_never_arrives_sound_is_given_up() -> None:
+    tracker = Tracker((UploadMismatch("garbled"),) * 50)
+    with pytest.raises(UploadMismatch):
+        await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    assert len(tracker.sent) == 5
+
+
+@pytest.mark.parametrize("name", ["../../.ssh/id_rsa", "lease.json"])
+async def test_a_tracker_gets_no_file_that_was_not_offered(name: str) -> None:
+    tracker = Tracker(names=(name,))
+    with pytest.raises(NotATracker, match="not of the shard"):
+        await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    assert tracker.sent == []
