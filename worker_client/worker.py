@@ -37,4 +37,4 @@ async def work(settings: WorkerSettings, report: Report) -> None:
                 report.say(f"worker {settings.worker} works for {settings.tracker}")
                 await Runner(client, settings, state, report, interrupt).run()
             if interrupt.abandon.is_set():
-                raise Interrupted("stopped before the job at hand was done")
+                raise Interrupted("stopped at once, as asked")

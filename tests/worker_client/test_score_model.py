@@ -73,15 +73,24 @@ def test_files_that_are_not_the_recipes_are_refused(
         (b" " * 70_000, "too long"),
         (
             b'{"embed_dim": 1, "vision_cfg": {"timm_model_name": "x"}, "text_cfg": {}}',
-            "names timm_model_name",
+            "names vision_cfg.timm_model_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {},'
+            b' "text_cfg": {"tokenizer_kwargs": {"bpe_path": "/etc/passwd"}}}',
+            "names text_cfg.tokenizer_kwargs",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {"layers": [1, 9999999]}, "text_cfg": {}}',
+            "more than any model has",
         ),
         (
             b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {"hf_model_name": "evil/code"}}',
-            "names hf_model_name",
+            "names text_cfg.hf_model_name",
         ),
         (
             b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {"hf_tokenizer_name": "a/b"}}',
-            "names hf_tokenizer_name",
+            "names text_cfg.hf_tokenizer_name",
         ),
         (
             b'{"embed_dim": 1, "vision_cfg": {"nonsense": 1}, "text_cfg": {}}',

@@ -23,6 +23,10 @@ from .score_text import Tokenizer
 
 #: A model config is a page of JSON.
 _MOST_CONFIG_BYTES = 64 * 2**10
+#: No layer of an open_clip model is wider, no vocabulary larger.
+_MOST_SIZE = 300_000
+#: Settings of open_clip's own towers that are words, and choose between its own parts.
+_WORDS = frozenset({"pool_type", "pos_embed_type", "attn_type", "block_type"})
 #: Below this many weights, float32 costs next to nothing, and is exact.
 _SMALL_MODEL = 20_000_000
 
@@ -147,13 +151,25 @@ def _checked_config(files: ModelFiles, spec: ModelSpec) -> dict[str, Any]:
         image, text = dict(towers["vision_cfg"]), dict(towers["text_cfg"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelUnusable(f"{files.config} is not an open_clip model config (JSON)") from error
-    # These would make open_clip fetch towers and tokenizers whose hash nobody checked.
-    if foreign := {"timm_model_name", "hf_model_name", "hf_tokenizer_name"} & {*image, *text}:
-        raise ModelUnusable(
-            f"{files.config} names {min(foreign)}; "
-            "only models that open_clip builds itself are used"
-        )
+    for name, tower in (("vision_cfg", image), ("text_cfg", text)):
+        _check_tower(files.config, name, tower)
     return dict(config)
+
+
+def _check_tower(config: Path, name: str, tower: dict[str, Any]) -> None:
+    """Let through what only sizes layers. Any other word may make open_clip fetch a tower or open
+    a tokenizer file whose hash nobody checked (timm_…, hf_…, tokenizer_kwargs)."""
+    for key, value in tower.items():
+        sizes = value if isinstance(value, list) else [value]
+        if key in _WORDS or all(size is None or isinstance(size, int | float) for size in sizes):
+            if all(abs(size) <= _MOST_SIZE for size in sizes if isinstance(size, int | float)):
+                continue
+            raise ModelUnusable(
+                f"{config} asks for {name}.{key} = {value}, more than any model has"
+            )
+        raise ModelUnusable(
+            f"{config} names {name}.{key}; only models that open_clip builds itself are used"
+        )
 
 
 def _build(

@@ -198,6 +198,8 @@ def open_chunk(
     except ValueError as error:
         raise SourceMissing(f"{chunk.location} is no address: {error}.") from error
     if location.scheme in ("http", "https"):
+        if not location.hostname:
+            raise SourceMissing(f"{chunk.location} names no server; check the address.")
         source: ByteSource = HttpBytes(
             chunk.location,
             user_agent=user_agent,
