@@ -19,6 +19,7 @@ _ACTIVE: Final = timedelta(minutes=5)
 #: Anybody may ask for statistics; Redis is asked at most four times a second.
 _FRESH: Final = 0.25
 _MAX_ROWS: Final = 100
+_MINUTE: Final = 60.0  # shorter is no basis for a rate
 _HOUR: Final = 3600.0
 
 
@@ -96,14 +97,13 @@ class Statistics:
                 stats = await self._queue.stats(crawl.name, silent_for=self._silent_for)
             except NotFound:  # removed meanwhile
                 continue
-            found.append(_crawl_stats(stats))
+            found.append(_crawl_stats(stats, datetime.now(UTC) - crawl.added_at))
         return tuple(found)
 
 
-def _crawl_stats(stats: QueueStats) -> CrawlStats:
+def _crawl_stats(stats: QueueStats, age: timedelta) -> CrawlStats:
     jobs = stats.jobs
     left = jobs.total - jobs.accepted - jobs.dead
-    rate = stats.accepted_last_hour / _HOUR
     return CrawlStats(
         name=stats.name,
         state=stats.state,
@@ -116,5 +116,14 @@ def _crawl_stats(stats: QueueStats) -> CrawlStats:
         accepted_last_hour=stats.accepted_last_hour,
         accepted_last_day=stats.accepted_last_day,
         stale=stats.stale,
-        eta_seconds=left / rate if rate else None,
+        eta_seconds=eta_seconds(left, stats.accepted_last_hour, age),
     )
+
+
+def eta_seconds(left: int, accepted_last_hour: int, age: timedelta) -> float | None:
+    """How long `left` jobs take at the last hour's rate, or since the crawl was added if that is
+    less; None while nothing was accepted."""
+    if not accepted_last_hour:
+        return None
+    window = min(_HOUR, max(_MINUTE, age.total_seconds()))
+    return left * window / accepted_last_hour
