@@ -4,6 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Message(BaseModel):
-    """Readers ignore fields they do not know, so a newer peer can add some."""
+    """Readers ignore fields they do not know, so a newer peer can add some.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    JSON has no word for infinity: one that came in by `1e999` would go out as null, which nobody
+    can read back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -51,7 +51,7 @@ class Recipe(BaseModel):
 
     kind: SourceKind
     model: ModelSpec = PRODUCTION_MODEL
-    min_similarity: float = Field(default=0.28, ge=-1, le=1)
+    min_similarity: float = Field(default=0.28, ge=-1, le=1, allow_inf_nan=False)
     min_text_chars: int = Field(default=5, ge=1)
     max_text_chars: int = Field(default=2000, ge=1, description="longer texts are cut, not dropped")
     max_url_chars: int = Field(default=2000, ge=16)

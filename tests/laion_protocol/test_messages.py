@@ -40,3 +40,11 @@ def test_an_event_is_told_apart_by_its_type():
     )  # fmt: skip
 
     assert EVENT.validate_json(event.model_dump_json()) == event
+
+
+@pytest.mark.parametrize("seconds", ["1e999", "NaN", "-1"])
+def test_a_number_that_json_cannot_carry_on_is_refused(seconds):
+    raw = '{"reason": "no_work", "message": "x", "retry_after": ' + seconds + "}"
+
+    with pytest.raises(ValidationError):
+        Idle.model_validate_json(raw)
