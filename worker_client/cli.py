@@ -22,19 +22,52 @@ if TYPE_CHECKING:
 _PROCESS_PATIENCE = 20.0
 
 
-class _Endpoint(click.ParamType[tuple[str, int], str]):
-    """`HOST:PORT`."""
+class _Address(click.ParamType[tuple[str, int], str]):
+    """`ADDRESS:PORT`, numeric: what is opened is an address, whatever names lead to it."""
+
+    name = "ADDRESS:PORT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        from .pipeline.addresses import parse_endpoint
+
+        try:
+            return parse_endpoint(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Server(click.ParamType[tuple[str, int], str]):
+    """`HOST:PORT`, as the address to which the host leads at the start."""
 
     name = "HOST:PORT"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, int]:
-        host, colon, port = str(value).rpartition(":")
-        host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
-        if not (host and colon and port.isascii() and port.isdecimal()) or int(port) > 65535:
+        from .pipeline.addresses import parse_endpoint
+
+        host, _, port = str(value).rpartition(":")
+        decimal = port.isascii() and port.isdecimal() and len(port) <= 5
+        if not host or not decimal or not 0 < int(port) < 65536:
             self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", param, ctx)
-        return host, int(port)
+        try:
+            return parse_endpoint(str(value))
+        except ValueError:
+            return self._resolved(host, int(port), param, ctx)
+
+    def _resolved(
+        self, host: str, port: int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        import socket
+
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            self.fail(f"{host!r} does not resolve to an address ({why})", param, ctx)
+        return str(found[0][4][0]), port
 
 
 def _network_options(command: Any) -> Any:
@@ -46,13 +79,13 @@ def _network_options(command: Any) -> Any:
         ),
         click.option(
             "--connect-to",
-            type=_Endpoint(),
+            type=_Server(),
             metavar="HOST:PORT",
             help="send every image request to this server instead (for tests and the demo)",
         ),
         click.option(
             "--allow-private",
-            type=_Endpoint(),
+            type=_Address(),
             metavar="ADDRESS:PORT",
             multiple=True,
             help="open this address although it is private (for tests and the demo); repeatable",
@@ -179,6 +212,12 @@ def process(
     type=click.Path(path_type=Path),
     help="configuration file  [default: laion-worker/config.toml where yours are]",
 )
+@click.option(
+    "--local-sources",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="where the tracker may have archives read from this disk  [default: nowhere]",
+)
 @click.option("--jobs", type=click.IntRange(1), help="stop after so many jobs")
 @click.option("--once", is_flag=True, help="the same as --jobs 1")
 @_network_options
@@ -188,6 +227,7 @@ def run(
     name: str | None,
     state_dir: Path | None,
     config_file: Path | None,
+    local_sources: Path | None,
     jobs: int | None,
     once: bool,
     contact: str | None,
@@ -220,6 +260,8 @@ def run(
     for secret in (token_file, path if "token" in config else None):
         if secret is not None and open_to_others(secret):
             report.say(f"other users of this machine can read {secret}; `chmod 600` it")
+    if local_sources is None and config.get("local_sources"):
+        local_sources = Path(config["local_sources"]).expanduser()
     worker = name or config.get("worker") or default_worker_name()
     _check_name(worker)
     settings = WorkerSettings(
@@ -229,6 +271,7 @@ def run(
         state=state_dir or Path(config.get("state_dir") or state_path()).expanduser(),
         options=_chain_options(**options, contact=contact or config.get("contact")),
         most_jobs=1 if once else jobs,
+        local_sources=local_sources,
     )
     asyncio.run(work(settings, report))
 

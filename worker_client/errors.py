@@ -20,7 +20,12 @@ from .pipeline.decode_process import DecoderUnavailable
 from .pipeline.html_process import ParserUnavailable
 from .pipeline.model_files import ModelUnavailable, ModelUnusable, OutOfMemory
 from .pipeline.shard_files import ShardTooLarge
-from .pipeline.source_errors import SourceMissing, SourceUnavailable, SourceUnreadable
+from .pipeline.source_errors import (
+    SourceMissing,
+    SourceRefused,
+    SourceUnavailable,
+    SourceUnreadable,
+)
 
 
 class WorkerError(Exception):
@@ -66,6 +71,7 @@ _MEANINGS: tuple[tuple[type[BaseException], ExitCode, FailureClass], ...] = (
     (Interrupted, ExitCode.INTERRUPTED, FailureClass.WORKER),
     (RecipeUnsupported, ExitCode.USAGE, FailureClass.WORKER),
     (SourceMissing, ExitCode.NO_INPUT, FailureClass.JOB),
+    (SourceRefused, ExitCode.NO_INPUT, FailureClass.JOB),
     (SourceUnreadable, ExitCode.BAD_DATA, FailureClass.JOB),
     (SourceUnavailable, ExitCode.UNAVAILABLE, FailureClass.NETWORK),
     (ShardTooLarge, ExitCode.BAD_DATA, FailureClass.JOB),

@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from laion_protocol import ModelSpec
-from laion_protocol.client import TrackerClient
+from laion_protocol.client import NotATracker, TrackerClient
 
 from .disk import put_in_place, writing_to
 from .patience import patiently
 from .pipeline.model_files import ModelFiles, ModelUnusable, file_sha256
 from .progress import Report
 
+#: What comes at once, at most; once so much too much has come, it is no proxy's page.
+_PIECE = 2**20
 _MOST_CONFIG_BYTES = 64 * 2**10
 #: The largest CLIP that open_clip knows has weights of 10 GB.
 _MOST_WEIGHTS_BYTES = 16 * 2**30
@@ -51,7 +54,7 @@ class ModelStore:
         self._report.say(f"fetching the model ({kind}) from the tracker")
         draft = self._directory / f".{path.name}.draft"
         with writing_to(self._directory), _draft(draft) as file:
-            await patiently(lambda: self._client.fetch_file(sha256, file, most=most), self._report)
+            await patiently(partial(self._fetch, sha256, file, most), self._report)
             file.close()
             if (found := await asyncio.to_thread(file_sha256, draft)) != sha256:
                 raise ModelUnusable(
@@ -59,6 +62,14 @@ class ModelStore:
                 )
             put_in_place(draft, path)
         return path
+
+    async def _fetch(self, sha256: str, file: BinaryIO, most: int) -> None:
+        try:
+            await self._client.fetch_file(sha256, file, most=most + _PIECE)
+        except NotATracker as error:
+            if file.tell() > most:  # it is there, and no other try will make it shorter
+                raise ModelUnusable(f"the tracker's model file {sha256} is too long") from error
+            raise
 
 
 def _is(path: Path, sha256: str) -> bool:

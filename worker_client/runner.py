@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from laion_protocol import (
@@ -26,9 +28,11 @@ from .heartbeat import Heartbeat
 from .interrupt import Interrupt
 from .meter import Meter
 from .model_store import ModelStore
+from .patience import patiently, retry_after
 from .pipeline.chain import run_chunk
 from .pipeline.lazy_model import LazyModel
 from .pipeline.source import Chunk
+from .pipeline.source_guard import SourceGuard
 from .progress import Report
 from .settings import WorkerSettings
 from .state import Job, StateDirectory
@@ -64,6 +68,9 @@ class Runner:
     ) -> None:
         self._client = client
         self._settings = settings
+        # The tracker names the archives, and is a stranger.
+        guard = SourceGuard(settings.options.allow_private, settings.local_sources)
+        self._options = replace(settings.options, source_guard=guard)
         self._state = state
         self._report = report
         self._interrupt = interrupt
@@ -79,7 +86,7 @@ class Runner:
         Raises:
             Unavailable: the tracker could not be reached even once.
             Unauthorized, Forbidden: the token does not let this worker work.
-            NotATracker: something else answers at that address.
+            NotATracker: something else answers at that address, from the start.
         """
         work = asyncio.create_task(self._run(), name="worker")
         abandon = asyncio.create_task(self._interrupt.abandon.wait(), name="abandon")
@@ -107,18 +114,23 @@ class Runner:
 
     async def _left_over(self) -> list[Lease]:
         """Deliver the shards of an earlier run; the leases that it had not finished."""
+        # First of all: who answers here is final now, and what `patiently` waits for later.
+        await self._client.held_leases(self._settings.worker)
         finished = self._state.finished_jobs()
         for job in finished:
             manifest = job.manifest()
             if manifest is not None and not self._at_end():
                 self._report.say(f"{job.lease.job}: its shard is finished, offering it again")
                 await self._deliver_again(job, manifest)
-        held = await self._client.held_leases(self._settings.worker)
+        held = await patiently(
+            partial(self._client.held_leases, self._settings.worker), self._report
+        )
         offered = {job.lease.lease_id for job in finished}
         return [lease for lease in held.leases if lease.lease_id not in offered]
 
     async def _next_lease(self) -> Lease | None:
         """Wait for a job; None when it is time to stop."""
+        told = ""
         unsure = False  # whether the tracker may have given us a lease that we do not know of
         while not self._interrupt.finish.is_set():
             try:
@@ -130,11 +142,14 @@ class Runner:
                 answer = await self._client.lease(
                     LeaseRequest(worker=self._settings.worker, version=__version__)
                 )
-            except Unavailable as error:
+            except (Unavailable, NotATracker) as error:
                 unsure = True
-                self._report.say(f"no job yet: {error}")
-                await self._interrupt.sleep(error.retry_after or _RETRY)
+                if str(error) != told:
+                    self._report.say(f"no job yet: {error}")
+                    told = str(error)
+                await self._interrupt.sleep(retry_after(error) or _RETRY)
                 continue
+            told = ""
             if answer.lease is not None:
                 self._idle = None
                 if self._interrupt.finish.is_set():
@@ -199,9 +214,7 @@ class Runner:
         def make() -> Manifest:
             if lease.recipe.model.pretrained is not None:
                 model.load()  # its hash is known only now, and the manifest needs it
-            return run_chunk(
-                chunk, lease.recipe, model, job.shard, self._settings.options, meter, stop
-            )
+            return run_chunk(chunk, lease.recipe, model, job.shard, self._options, meter, stop)
 
         return await _in_thread(make, stop)
 
@@ -227,7 +240,7 @@ class Runner:
             self._report.say(f"{job.lease.job}: it came too late: {error}")
         except (Unauthorized, Forbidden):
             raise
-        except (TrackerError, OSError) as error:
+        except (TrackerError, NotATracker, OSError) as error:
             await self._fail(job.lease, trouble_of(error))
         else:
             self._jobs_done += 1
@@ -241,7 +254,7 @@ class Runner:
         failure = Failure(failure_class=trouble.failure_class, message=trouble.message)
         try:
             await self._client.fail(lease.lease_id, failure)
-        except (LeaseLost, NotFound, Unavailable) as error:
+        except (LeaseLost, NotFound, Unavailable, NotATracker) as error:
             self._report.say(f"{lease.job}: the tracker was not told: {error}")
         if trouble.failure_class is FailureClass.JOB:
             self._failures = 0

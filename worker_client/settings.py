@@ -23,7 +23,9 @@ TOKEN_VARIABLE: Final = "LAION_WORKER_TOKEN"
 DEFAULT_CONTACT: Final = "https://laion.ai/"
 
 _TOKEN = re.compile(r"lw_[A-Za-z0-9_-]{1,64}_[A-Za-z0-9_-]{16,256}")
-_CONFIG_KEYS = frozenset({"tracker", "token", "token_file", "worker", "state_dir", "contact"})
+_CONFIG_KEYS = frozenset(
+    {"tracker", "token", "token_file", "worker", "state_dir", "contact", "local_sources"}
+)
 #: A config file or token file is a few lines.
 _MOST_BYTES = 64 * 2**10
 
@@ -38,6 +40,7 @@ class WorkerSettings:
     state: Path
     options: ChainOptions
     most_jobs: int | None = None  #: stop after this many; None goes on until stopped
+    local_sources: Path | None = None  #: where a tracker may have files read; nowhere if None
     pause: float = 30.0  #: seconds after a failure of this machine; doubles up to an hour
 
 

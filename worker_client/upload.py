@@ -24,6 +24,7 @@ async def deliver(
 
     Raises:
         LeaseLost: somebody else has the job now.
+        NotATracker: it asks for another file, or has one sent elsewhere.
         UploadMismatch: the files on this disk are not those of the manifest.
         TrackerError: any other refusal, which another try would meet again.
         OSError: a file cannot be read.
@@ -48,5 +49,10 @@ async def _upload(
     for slot in plan.slots:
         if slot.name not in names:  # a tracker gets what it was offered, not what it asks for
             raise NotATracker(f"the tracker asks for a file {slot.name!r} that is not of the shard")
+        if not slot.url.startswith("/"):  # a PUT to an address that nobody judged
+            raise NotATracker(
+                f"the tracker sends {slot.name!r} to {slot.url[:200]!r}, which is not its own; "
+                "update laion-worker"
+            )
         if not slot.present:
             await patiently(partial(client.upload_file, slot, shard / slot.name), report)

@@ -1,5 +1,8 @@
 """`work`: everything that `laion-worker run` opens, in the order in which it closes."""
 
+import ipaddress
+from urllib.parse import urlsplit
+
 from .errors import BadUsage
 from .interrupt import Interrupt
 from .pipeline.chain import Interrupted
@@ -35,6 +38,23 @@ async def work(settings: WorkerSettings, report: Report) -> None:
         async with client:
             with interrupt.listening():
                 report.say(f"worker {settings.worker} works for {settings.tracker}")
+                if _in_clear_text(settings.tracker):
+                    report.say(
+                        "your token travels in clear text, for everybody on the way to read; "
+                        "ask your project for an https address"
+                    )
                 await Runner(client, settings, state, report, interrupt).run()
             if interrupt.abandon.is_set():
                 raise Interrupted("stopped at once, as asked")
+
+
+def _in_clear_text(tracker: str) -> bool:
+    """Whether what is sent there leaves this machine without TLS."""
+    parts = urlsplit(tracker)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True

@@ -124,5 +124,6 @@ async def project(
             options=options_for(web.endpoint),
             most_jobs=1,
             pause=0.05,
+            local_sources=directory,
         )
         yield Project(tracker, worker, archives, web)

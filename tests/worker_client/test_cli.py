@@ -1,6 +1,7 @@
 """The command line, as a program."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from worker_client.cli import cli
 from worker_client.pipeline.chain import ChainOptions
 from worker_client.pipeline.source import Chunk
 from worker_client.recipe_options import FIELDS
+from worker_client.settings import WorkerSettings
 
 
 def program(*args: object, **options) -> subprocess.CompletedProcess[str]:
@@ -110,6 +112,44 @@ def test_options_become_the_recipe(taken: list[tuple]) -> None:
     assert options.keep_all
 
 
+def test_a_stand_in_named_by_a_name_is_its_address(
+    taken: list[tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(host: str, port: int, **_: object) -> list:
+        assert host == "web.test"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.1.2.3", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    result = invoke("process", "x.warc", "--out", "o", "--connect-to", "web.test:8080")
+    assert result.exit_code == 0, result.output
+    options = taken[0][4]
+    assert options.connect_to == ("10.1.2.3", 8080)
+    assert options.allow_private == {("10.1.2.3", 8080)}
+    assert options.source_guard is None  # the volunteer's own file or URL
+
+
+def test_local_sources_come_from_the_command_line_or_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker_client import worker
+
+    begun: list[WorkerSettings] = []
+
+    async def record(settings: WorkerSettings, report: object) -> None:
+        begun.append(settings)
+
+    monkeypatch.setattr(worker, "work", record)
+    monkeypatch.setenv("LAION_WORKER_TOKEN", "lw_" + "a" * 12 + "_" + "b" * 64)
+    config = tmp_path / "c.toml"
+    config.write_text("")
+    args = ("run", "--tracker", "http://x", "--config", str(config))
+    invoke(*args)
+    config.write_text('local_sources = "/data"')
+    invoke(*args)
+    invoke(*args, "--local-sources", "/other")
+    assert [s.local_sources for s in begun] == [None, Path("/data"), Path("/other")]
+
+
 def test_without_options_the_recipe_is_the_default_one(taken: list[tuple]) -> None:
     assert invoke("process", "x.warc.gz", "--out", "o").exit_code == 0
     assert taken[0][1] == Recipe(kind="warc")
@@ -130,6 +170,15 @@ def test_without_options_the_recipe_is_the_default_one(taken: list[tuple]) -> No
         (["process", "x", "--out", "o", "--pretrained", "c"], "go together"),
         (["process", "x", "--out", "o", "--connect-to", "nowhere"], "is not HOST:PORT"),
         (["process", "x", "--out", "o", "--connect-to", "a:99999"], "is not HOST:PORT"),
+        (
+            ["process", "x", "--out", "o", "--connect-to", "nowhere.invalid:80"],
+            "'nowhere.invalid' does not resolve to an address",
+        ),
+        (
+            ["process", "x", "--out", "o", "--allow-private", "router.example:80"],
+            "'router.example:80' is not ADDRESS:PORT with a numeric address",
+        ),
+        (["process", "x", "--out", "o", "--allow-private", "127.0.0.1:0"], "is not ADDRESS:PORT"),
         (["process", "x", "--out", "o", "--contact", " "], "--contact"),
         (
             ["process", "x", "--out", "o", "--model-config", "/no", "--model-weights", "/no"],

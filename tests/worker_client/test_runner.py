@@ -9,18 +9,21 @@ import pytest
 from redis.asyncio import Redis
 
 from laion_protocol import Unauthorized, Unavailable
-from laion_protocol.client import NotATracker
-from laion_protocol.messages import LeaseRequest, Requeue
+from laion_protocol.client import NotATracker, TrackerClient
+from laion_protocol.messages import LeaseAnswer, LeaseRequest, Requeue
 from tests.tracker.running import until
 from tests.worker_client.line import Line
 from tests.worker_client.little_web import HeldServer
-from tests.worker_client.project import Project, project
+from tests.worker_client.project import Project, Said, project
 from worker_client import runner as runner_module
 from worker_client.disk import DiskFull
 from worker_client.errors import AlreadyRunning
 from worker_client.interrupt import Interrupt
-from worker_client.pipeline.chain import run_chunk
+from worker_client.pipeline.chain import ChainOptions, run_chunk
+from worker_client.runner import Runner
+from worker_client.settings import WorkerSettings
 from worker_client.state import StateDirectory
+from worker_client.worker import work
 
 Start = Callable[..., AsyncIterator[Project]]
 
@@ -278,6 +281,89 @@ async def test_a_tracker_that_is_not_there_or_not_one_ends_the_worker_at_its_sta
     host, port = p.server.endpoint
     with pytest.raises(NotATracker):
         await p.run(tracker=f"http://{host}:{port}")
+
+
+async def test_a_page_of_a_proxy_in_mid_run_is_waited_out_and_told_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "_RETRY", 0.02)
+    p = await start(checkers=1)
+    asked, really = [0], TrackerClient.lease
+
+    async def lease(client: TrackerClient, request: LeaseRequest) -> LeaseAnswer:
+        asked[0] += 1
+        if asked[0] <= 4:
+            raise NotATracker("it answers, but not as a tracker does")
+        return await really(client, request)
+
+    monkeypatch.setattr(TrackerClient, "lease", lease)
+    await p.run()
+    await accepted(p, 1)
+    assert sum("no job yet: it answers, but not as" in line for line in p.said.lines) == 1
+
+
+async def test_a_failure_that_only_a_proxy_hears_of_does_not_end_the_worker(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: object) -> None:
+        raise NotATracker("please log in")
+
+    p = await start(files=2)
+    p.archives[0].unlink()
+    monkeypatch.setattr(TrackerClient, "fail", fail)
+    await p.run(most_jobs=2)
+    assert "the tracker was not told: please log in" in p.said
+    assert (await p.stats()).jobs.verifying == 1
+
+
+async def test_a_finished_shard_outlives_a_proxy_in_the_trackers_place_at_the_start(
+    start: Start,
+) -> None:
+    p = await start(checkers=1)
+    await _finish_on_disk(p, await lease(p))
+    host, port = p.server.endpoint
+    with pytest.raises(NotATracker):
+        await p.run(tracker=f"http://{host}:{port}")
+    await p.run()
+    await accepted(p, 1)
+    assert (await p.stats()).attempts == 1
+
+
+async def test_a_tracker_cannot_have_files_read_that_the_volunteer_did_not_offer(
+    start: Start, tmp_path: Path
+) -> None:
+    p = await start()
+    await p.run(local_sources=None)
+    assert "failed (job)" in p.said
+    assert "--local-sources" in p.said
+    (tmp_path / "other").mkdir()
+    await p.run(local_sources=tmp_path / "other")
+    assert "outside the directory" in p.said
+    assert (await p.stats()).jobs.verifying == 0
+
+
+@pytest.mark.parametrize(
+    ("tracker", "warned"),
+    [
+        ("http://tracker.example", True),
+        ("http://192.168.1.5:8000", True),
+        ("https://tracker.example", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://localhost:8000", False),
+        ("http://[::1]:8000", False),
+    ],
+)
+async def test_a_token_in_clear_text_is_warned_of_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str, warned: bool
+) -> None:
+    async def nothing(runner: Runner) -> None:
+        return
+
+    monkeypatch.setattr(Runner, "run", nothing)
+    said = Said()
+    options = ChainOptions(user_agent="x")
+    await work(WorkerSettings(tracker, "lw_a_b", "box", tmp_path, options), said)
+    assert sum("clear text" in line for line in said.lines) == warned
 
 
 async def test_one_state_directory_has_one_worker(start: Start) -> None:

@@ -93,6 +93,27 @@ def test_files_that_are_not_the_recipes_are_refused(
             "names text_cfg.hf_tokenizer_name",
         ),
         (
+            b'{"embed_dim": 1, "vision_cfg": {"timm_model_name": null}, "text_cfg": {}}',
+            "names vision_cfg.timm_model_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {"hf_model_name": 0}}',
+            "names text_cfg.hf_model_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {"tokenizer_kwargs": null}}',
+            "names text_cfg.tokenizer_kwargs",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {}, "text_cfg": {},'
+            b' "multimodal_cfg": {"hf_model_name": "evil/code"}}',
+            "names multimodal_cfg.hf_model_name",
+        ),
+        (
+            b'{"embed_dim": 1, "vision_cfg": {"layers": 501}, "text_cfg": {}}',
+            "more than any model has",
+        ),
+        (
             b'{"embed_dim": 1, "vision_cfg": {"nonsense": 1}, "text_cfg": {}}',
             "does not fit the model",
         ),
@@ -107,13 +128,54 @@ def test_a_config_that_is_no_model_is_refused_in_words(
         load(spec_of(files), files, device="cpu")
 
 
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"image_size": 224, "layers": 40, "width": 12_800, "patch_size": 14},
+        {"image_size": 200_000, "layers": 1, "width": 64, "patch_size": 1},
+        {
+            "image_size": 200_000,
+            "layers": 1,
+            "width": 64,
+            "patch_size": 1,
+            "pos_embed_type": "sin_cos_2d",
+        },
+        {"image_size": 32, "layers": 1, "width": 1024, "patch_size": 16},
+    ],
+)
+def test_a_config_cannot_ask_for_memory_that_its_weights_do_not_fill(
+    tiny: tuple[ModelSpec, ModelFiles],
+    tmp_path: Path,
+    vision: dict,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build(*args: object) -> None:
+        raise AssertionError("memory is taken")
+
+    monkeypatch.setattr(score_model, "_build", build)
+    files = ModelFiles(tmp_path / "c.json", tiny[1].weights)
+    files.config.write_text(json.dumps({**CONFIG["model_cfg"], "vision_cfg": vision}))
+    with pytest.raises(ModelUnusable, match=r"that takes \d{8,} bytes of memory"):
+        load(spec_of(files), files, device="cpu")
+
+
+def test_weights_of_half_precision_are_taken(
+    tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    files = ModelFiles(tiny[1].config, tmp_path / "half.safetensors")
+    save_file({k: v.half() for k, v in load_file(tiny[1].weights).items()}, files.weights)
+    assert load(spec_of(files), files, device="cpu").dtype == torch.float32
+
+
 def test_weights_are_never_unpickled(tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple:
             return (Path.touch, (tmp_path / "sprung",))
 
     files = ModelFiles(tiny[1].config, tmp_path / "w.safetensors")
-    files.weights.write_bytes(pickle.dumps(Trap()))
+    files.weights.write_bytes(pickle.dumps(Trap()).ljust(2**22, b"\0"))
     with pytest.raises(ModelUnusable, match="does not fit the model"):
         load(spec_of(files), files, device="cpu")
     assert not (tmp_path / "sprung").exists()

@@ -36,13 +36,14 @@ class Tracker:
     ) -> None:
         self.troubles = list(troubles)
         self.names = names
+        self.base = "/"
         self.has: list[str] = []
         self.sent: list[str] = []
 
     async def plan_uploads(self, lease_id: str, files: tuple[FileEntry, ...]) -> UploadPlan:
         return UploadPlan(
             slots=tuple(
-                UploadSlot(name=name, url=f"/{name}", present=name in self.has)
+                UploadSlot(name=name, url=f"{self.base}{name}", present=name in self.has)
                 for name in self.names
             )
         )
@@ -99,3 +100,20 @@ async def test_a_tracker_gets_no_file_that_was_not_offered(name: str) -> None:
     with pytest.raises(NotATracker, match="not of the shard"):
         await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
     assert tracker.sent == []
+
+
+@pytest.mark.parametrize("base", ["http://192.168.1.1/", "https://store.example/", "file:///", ""])
+async def test_a_shard_goes_to_the_tracker_and_nowhere_else(base: str) -> None:
+    tracker = Tracker()
+    tracker.base = base
+    with pytest.raises(NotATracker, match="which is not its own"):
+        await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    assert tracker.sent == []
+
+
+async def test_a_page_of_a_proxy_in_the_trackers_place_is_waited_out() -> None:
+    said = Said()
+    tracker = Tracker((NotATracker("please log in"),) * 3)
+    await deliver(tracker, "l", Path(), manifest(), said)  # type: ignore[arg-type]
+    assert tracker.has == list(NAMES)
+    assert said.lines == ["waiting for the tracker: please log in"]

@@ -36,7 +36,8 @@ async def worker(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "worker_client", "run", "--tracker", p.tracker.url, "--token-file",
         str(token), "--worker", "box", "--state-dir", str(p.settings.state), "--connect-to",
-        f"{host}:{port}", "--allow-private", f"{host}:{port}", "--decoders", "1", *args,
+        f"{host}:{port}", "--allow-private", f"{host}:{port}", "--decoders", "1", "--local-sources",
+        str(p.archives[0].parent), *args,
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": str(directory)},
     )  # fmt: skip
     try:

@@ -62,7 +62,9 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     except ValueError:
         number = -1
     if not 0 < number < 65536:
-        raise ValueError(f"{text!r} is not ADDRESS:PORT; write for example 127.0.0.1:8080")
+        raise ValueError(
+            f"{text!r} is not ADDRESS:PORT with a numeric address; write for example 127.0.0.1:8080"
+        )
     return str(address), number
 
 

@@ -24,6 +24,7 @@ from .lazy_model import LazyModel
 from .screen import Screen
 from .shard import ShardWriter, write_manifest
 from .source import Chunk, SourceStopped, open_chunk
+from .source_guard import SourceGuard
 from .version import FILTER_VERSION
 
 _Item = TypeVar("_Item")
@@ -48,6 +49,7 @@ class ChainOptions:
     allow_private: frozenset[Endpoint] = frozenset()  #: for tests and the demo
     connect_to: tuple[str, int] | None = None  #: reach every image host here instead
     source_patience: timedelta = timedelta(minutes=30)  #: without a byte of the archive
+    source_guard: SourceGuard | None = None  #: for a chunk that a tracker named
 
 
 def run_chunk(
@@ -66,7 +68,7 @@ def run_chunk(
     Raises:
         Interrupted: `stop` was set.
         RecipeUnsupported: this version cannot do what the recipe asks.
-        SourceMissing, SourceUnreadable, SourceUnavailable: the chunk cannot be read.
+        SourceMissing, SourceRefused, SourceUnreadable, SourceUnavailable: the chunk cannot be read.
         ModelUnavailable, ModelUnusable: there is a picture, and no model to score it.
         OutOfMemory: the model does not fit into this machine.
         DiskFull, OutputRefused: the shard cannot be written.
@@ -102,6 +104,7 @@ def _run(
                 user_agent=options.user_agent,
                 stop=stop,
                 patience=options.source_patience,
+                guard=options.source_guard,
             )
         )
         writer = stack.enter_context(ShardWriter(directory, embeddings=recipe.embeddings))

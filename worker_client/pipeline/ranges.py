@@ -9,22 +9,20 @@ import http.client
 import os
 import re
 import socket
-import ssl
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from http import HTTPStatus
-from typing import IO
 from urllib.response import addinfourl
 
 from laion_protocol.backoff import full_jitter
 
+from .opener import opener
 from .source_errors import SourceMissing, SourceStopped, SourceUnavailable
+from .source_guard import SourceGuard
 
 #: Seconds without a byte before a transfer counts as broken.
 STALL_SECONDS = 60.0
@@ -43,47 +41,12 @@ _LATER = frozenset({403, 408, 425, 429})
 _STEP = 2**18
 
 
-class _PoliteRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows http(s) only, and never from https down to http."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise SourceMissing(f"{req.full_url} redirects to {newurl}, which is not followed.")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-@cache
-def _opener() -> urllib.request.OpenerDirector:
-    # One TLS context for all requests: making one loads every root certificate. Built by hand, so
-    # that no handler for file: or ftp: is in it.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _PoliteRedirects(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
 class HttpBytes:
     """One file behind an http(s) URL, as a `ByteSource`.
 
     Raises, from `read`:
         SourceMissing: 404, 410, or another final refusal.
+        SourceRefused: `guard` does not let this machine connect there.
         SourceUnavailable: no byte came for `patience`, or the file changed meanwhile.
         SourceStopped: `stop` was set.
     """
@@ -96,8 +59,10 @@ class HttpBytes:
         stop: threading.Event,
         patience: timedelta,
         first_pause: float = 1.0,
+        guard: SourceGuard | None = None,
     ) -> None:
         self.url = url
+        self._opener = opener(guard)
         self.size: int | None = None
         self._headers = {"User-Agent": user_agent}
         self._stop = stop
@@ -163,7 +128,7 @@ class HttpBytes:
         if self._validator is not None:
             request.add_header("If-Range", self._validator)
         try:
-            response = _opener().open(request, timeout=STALL_SECONDS)
+            response = self._opener.open(request, timeout=STALL_SECONDS)
         except urllib.error.HTTPError as refusal:
             with refusal:
                 self._refused(refusal)

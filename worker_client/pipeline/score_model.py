@@ -7,6 +7,8 @@ somebody whom the volunteer does not know.
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,13 @@ from .score_text import Tokenizer
 _MOST_CONFIG_BYTES = 64 * 2**10
 #: No layer of an open_clip model is wider, no vocabulary larger.
 _MOST_SIZE = 300_000
+#: No model of open_clip has more layers in a tower; each costs memory even without weights.
+_MOST_LAYERS = 500
+#: What open_clip would fetch a tower or a tokenizer for, whatever the value.
+_ELSEWHERE = ("timm_", "hf_", "tokenizer_")
+#: Bytes in memory for one byte of the weights file, at most: fp16 becomes float32, and the mask of
+#: the text tower is in no file.
+_MOST_GROWTH = 4
 #: Settings of open_clip's own towers that are words, and choose between its own parts.
 _WORDS = frozenset({"pool_type", "pos_embed_type", "attn_type", "block_type"})
 #: Below this many weights, float32 costs next to nothing, and is exact.
@@ -77,6 +86,7 @@ def load(
         plain = Path(scratch, f"{name}.json")
         plain.write_text(json.dumps(config.get("model_cfg", config)), encoding="utf-8")
         open_clip.add_model_config(plain)
+    _check_memory(name, config.get("model_cfg", config), files)
     return _build(name, files.weights, weights_sha256, config.get("preprocess_cfg", {}), device)
 
 
@@ -148,10 +158,12 @@ def _checked_config(files: ModelFiles, spec: ModelSpec) -> dict[str, Any]:
     try:
         config = json.loads(raw)
         towers = config.get("model_cfg", config)
-        image, text = dict(towers["vision_cfg"]), dict(towers["text_cfg"])
+        parts = {"vision_cfg": towers["vision_cfg"], "text_cfg": towers["text_cfg"]}
+        parts |= {name: part for name, part in towers.items() if isinstance(part, dict)}
+        checked = {name: dict(part) for name, part in parts.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelUnusable(f"{files.config} is not an open_clip model config (JSON)") from error
-    for name, tower in (("vision_cfg", image), ("text_cfg", text)):
+    for name, tower in checked.items():
         _check_tower(files.config, name, tower)
     return dict(config)
 
@@ -161,8 +173,13 @@ def _check_tower(config: Path, name: str, tower: dict[str, Any]) -> None:
     a tokenizer file whose hash nobody checked (timm_…, hf_…, tokenizer_kwargs)."""
     for key, value in tower.items():
         sizes = value if isinstance(value, list) else [value]
-        if key in _WORDS or all(size is None or isinstance(size, int | float) for size in sizes):
-            if all(abs(size) <= _MOST_SIZE for size in sizes if isinstance(size, int | float)):
+        known = not key.startswith(_ELSEWHERE)
+        if known and (
+            key in _WORDS or all(size is None or isinstance(size, int | float) for size in sizes)
+        ):
+            numbers = [abs(size) for size in sizes if isinstance(size, int | float)]
+            most = _MOST_LAYERS if key == "layers" else _MOST_SIZE
+            if sum(numbers) <= most:
                 continue
             raise ModelUnusable(
                 f"{config} asks for {name}.{key} = {value}, more than any model has"
@@ -172,12 +189,46 @@ def _check_tower(config: Path, name: str, tower: dict[str, Any]) -> None:
         )
 
 
+@contextmanager
+def _fitting(name: str, weights: Path) -> Iterator[None]:
+    """Says in words what a wrong model makes open_clip raise."""
+    try:
+        yield
+    except (OSError, ImportError, MemoryError):
+        raise  # of this machine, not of the model
+    except Exception as error:  # whatever a wrong config or weights file sets off
+        raise ModelUnusable(
+            f"{weights} does not fit the model {name!r} ({type(error).__name__}); "
+            "check that config and weights belong together"
+        ) from error
+
+
+def _check_memory(name: str, towers: dict[str, Any], files: ModelFiles) -> None:
+    """Build the model without memory, and refuse one that its own weights file could not fill.
+
+    Its memory is otherwise what a page of JSON asks for.
+    """
+    # The computed positions are the one thing that is made outside of torch; as large as learnt.
+    vision = {**towers["vision_cfg"], "pos_embed_type": "learnable"}
+    with _fitting(name, files.weights), torch.device("meta"):
+        hollow: Any = open_clip.create_model(
+            name, load_weights=False, pretrained_text=False, device="meta", vision_cfg=vision
+        )
+        tensors = [*hollow.parameters(), *hollow.buffers()]
+    needed, there = 4 * sum(tensor.numel() for tensor in tensors), files.weights.stat().st_size
+    if needed > _MOST_GROWTH * there:
+        raise ModelUnusable(
+            f"{files.weights} does not fit the model {name!r}, that takes {needed} bytes of "
+            f"memory and has a file of {there}; check that config and weights belong together"
+        )
+
+
 def _build(
     name: str, weights: Path, weights_sha256: str, preprocess: dict[str, Any], device: str | None
 ) -> LoadedModel:
     where = torch.device(device) if device else best_device()
     kind = precision(where, weights.stat().st_size // 4)
-    try:
+    with _fitting(name, weights):
         clip: Any = open_clip.create_model(
             name,
             pretrained=str(weights),
@@ -189,13 +240,6 @@ def _build(
             require_pretrained=True,  # else it would go on with random weights
         )
         tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, ImportError, MemoryError):
-        raise  # of this machine, not of the model
-    except Exception as error:  # whatever a wrong config or weights file sets off
-        raise ModelUnusable(
-            f"{weights} does not fit the model {name!r} ({type(error).__name__}); "
-            "check that config and weights belong together"
-        ) from error
     shape = open_clip.get_model_preprocess_cfg(clip)
     return LoadedModel(
         clip=clip.eval(),

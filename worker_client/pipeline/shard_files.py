@@ -39,6 +39,30 @@ class _NumberedFiles:
         self._stem, _, self._suffix = name.rpartition(".")
         self._file: IO[bytes] | None = None
 
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._end()
+        finally:
+            self._abandon()
+
+    def _start(self) -> None:
+        """Begin the next file."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Make the file at hand whole, if there is one."""
+        self._sync()
+
     def _open_next(self) -> IO[bytes]:
         number = len(self.paths)
         if number >= MAX_FILES // 2:  # rows and embeddings share the limit
@@ -78,22 +102,6 @@ class ParquetFiles(_NumberedFiles):
         self._writer: pq.ParquetWriter | None = None
         self._groups = 0
 
-    def __enter__(self) -> Self:
-        self._start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._end()
-        finally:
-            self._abandon()
-
     def write(self, rows: pa.Table) -> None:
         """Append rows, at most `GROUP_ROWS` of them, as one row group or, if long, several."""
         if rows.nbytes > _GROUP_BYTES and len(rows) > 1:
@@ -126,7 +134,7 @@ class ParquetFiles(_NumberedFiles):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        self._sync()
+        super()._end()
 
 
 class EmbeddingFiles(_NumberedFiles):
@@ -140,27 +148,11 @@ class EmbeddingFiles(_NumberedFiles):
         self._left = rows
         self._room = 0
 
-    def __enter__(self) -> Self:
-        self._start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._sync()
-        finally:
-            self._abandon()
-
     def write(self, vectors: npt.NDArray[np.float16]) -> None:
         """Append vectors, each on its own row."""
         while len(vectors):
             if self._room == 0:
-                self._sync()
+                self._end()
                 self._start()
             assert self._file is not None, "use `with`"
             part, vectors = vectors[: self._room], vectors[self._room :]

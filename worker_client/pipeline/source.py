@@ -28,10 +28,12 @@ from .record import Record
 from .source_errors import (
     SourceError,
     SourceMissing,
+    SourceRefused,
     SourceStopped,
     SourceUnavailable,
     SourceUnreadable,
 )
+from .source_guard import SourceGuard
 from .window import ByteSource, Window
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "ChunkReader",
     "SourceError",
     "SourceMissing",
+    "SourceRefused",
     "SourceStopped",
     "SourceUnavailable",
     "SourceUnreadable",
@@ -181,6 +184,7 @@ def open_chunk(
     stop: threading.Event,
     patience: timedelta = timedelta(minutes=30),
     first_pause: float = 1.0,
+    guard: SourceGuard | None = None,
 ) -> ChunkReader:
     """The records of one chunk, for a `with` block and a `for` loop.
 
@@ -188,8 +192,12 @@ def open_chunk(
     up to `first_pause` seconds and double; `patience` is how long to go without a single byte.
     Setting `stop` ends the iteration by SourceStopped, at once, also while it waits for bytes.
 
+    A `guard` is for a chunk that a stranger named: it says which files and servers may be opened.
+
     Raises:
-        SourceMissing: there is no such local file. All other errors come from iterating.
+        SourceMissing: there is no such local file.
+        SourceRefused: the guard does not let this file be read.
+            All other errors come from iterating.
     """
     if not 0 <= chunk.part < chunk.parts:
         raise ValueError(f"part {chunk.part} of {chunk.parts} parts")
@@ -206,11 +214,12 @@ def open_chunk(
             stop=stop,
             patience=patience,
             first_pause=first_pause,
+            guard=guard,
         )
-    elif location.scheme == "file":
-        source = FileBytes(Path(urllib.parse.unquote(location.path)), stop)
     else:
-        source = FileBytes(Path(chunk.location), stop)
+        is_url = location.scheme == "file"
+        path = Path(urllib.parse.unquote(location.path) if is_url else chunk.location)
+        source = FileBytes(path if guard is None else guard.check_file(path), stop)
     return ChunkReader(chunk, source, tally)
 
 

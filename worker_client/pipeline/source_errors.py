@@ -2,6 +2,7 @@
 
 SourceError
 ├── SourceMissing       the server or disk has no such file       fail the job: class `job`
+├── SourceRefused       nobody may be sent to that place       fail the job: class `job`
 ├── SourceUnreadable    the file is there, and is no archive      fail the job: class `job`
 ├── SourceUnavailable   the network or server did not answer      fail the job: class `network`
 └── SourceStopped       the caller set `stop`                     release the job
@@ -16,6 +17,10 @@ class SourceError(Exception):
 
 class SourceMissing(SourceError):
     """There is no such file, or this server will not give it to anybody."""
+
+
+class SourceRefused(SourceError):
+    """The tracker names a place of this machine or its network that the volunteer did not open."""
 
 
 class SourceUnreadable(SourceError):
