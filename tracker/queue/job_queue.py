@@ -1,11 +1,14 @@
 """`JobQueue`: every change of a job's state, each one a single atomic script."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from laion_protocol import (
@@ -15,6 +18,7 @@ from laion_protocol import (
     FailureClass,
     IdleReason,
     InvalidRequest,
+    LeaseLost,
     Manifest,
     NotFound,
     Unavailable,
@@ -27,6 +31,8 @@ from .reader import QueueReader, milliseconds
 from .records import Extended, HeldLease, RetryPolicy, Submission, Verdict
 from .scripts import Script
 from .staging import stage
+
+log = logging.getLogger(__name__)
 
 _MAX_COUNT: Final = 10**9  #: of one shard; Redis's counters (2**63) hold those of 10**8 such jobs
 _MAX_MESSAGE: Final = 500  #: characters, as `laion_protocol.messages.Reason`
@@ -104,7 +110,8 @@ class JobQueue(QueueReader):
         """Give this worker the crawl's next job, or say why there is none
         (`NO_WORK`, `PAUSED`, `LEASE_LIMIT`).
 
-        A job is not given back to the account that last failed it while there is another one.
+        A job is not given back to the account that last failed it, or handed it back, while there
+        is another one.
 
         Raises:
             NotFound: no such crawl.
@@ -146,7 +153,10 @@ class JobQueue(QueueReader):
         return replies.to_receipt(reply, ref.job)
 
     async def release(self, lease_id: str, account: str, reason: str) -> Receipt:
-        """Hand the job back, at no cost to anybody; safe to repeat.
+        """Hand the job back; safe to repeat.
+
+        It does not count as an attempt. Other accounts may have the job at once; when it is handed
+        back again, it waits.
 
         Raises:
             LeaseLost: this lease no longer holds the job.
@@ -172,13 +182,23 @@ class JobQueue(QueueReader):
     async def claim_verification(self, crawl: str, visibility: timedelta) -> Submission | None:
         """The shard that waits longest, or None; no other caller gets it for `visibility`.
 
-        A verifier that dies is thereby forgotten: the shard comes up again.
+        A verifier that dies is thereby forgotten: the shard comes up again. A shard whose stored
+        manifest cannot be read is rejected here, so that it keeps nobody from the others.
 
         Raises:
             NotFound: no such crawl.
         """
-        reply = await self._run(_CLAIM_VERIFICATION, crawl, milliseconds(visibility))
-        return None if reply[0] == "none" else replies.to_submission(reply[1], crawl)
+        while True:
+            reply = await self._run(_CLAIM_VERIFICATION, crawl, milliseconds(visibility))
+            if reply[0] == "none":
+                return None
+            try:
+                return replies.to_submission(reply[1], crawl)
+            except ValidationError as error:
+                lease_id, reason = replies.lease_id(reply[1], crawl), replies.unreadable(error)
+            log.warning("rejected unseen: %s: %s", lease_id.rpartition("~")[0], reason)
+            with suppress(LeaseLost):  # another process was faster
+                await self.reject(lease_id, reason)
 
     async def accept(self, lease_id: str, counts: Counts, size: int) -> Receipt:
         """Make a verified shard part of the dataset, with credit; safe to repeat.
@@ -239,7 +259,8 @@ class JobQueue(QueueReader):
             silent_since: leave a lease alone ('alive') that had a heartbeat after this time.
             dry_run: change nothing, answer the same.
         """
-        since = 0 if silent_since is None else (silent_since - _EPOCH) // timedelta(milliseconds=1)
+        # 0 means "spare none" to the script, so a time of 1970 or before becomes the first after
+        since = 0 if silent_since is None else max(1, milliseconds(silent_since - _EPOCH))
         by_crawl: defaultdict[str, list[JobRef]] = defaultdict(list)
         verdicts: dict[JobRef, Verdict] = {}
         for job in dict.fromkeys(jobs):

@@ -27,8 +27,8 @@ Cluster's hash tag: all keys of a crawl live on one node, so each script, which 
     held:A/W    set    J: the jobs leased to worker W of account A
     verifying   zset   J -> may be claimed from, ms: jobs whose shard is to be checked
     dead        zset   J -> since when, ms
-    finished    hash   J -> "lease account worker attempt late kept pairs bytes accepted_at"
-    done        bitmap one bit for each accepted job
+    finished    hash   J -> "lease account worker attempt late kept pairs bytes accepted_at": the
+                       accepted jobs
     counts      hash   attempts, pairs, kept, bytes, drop:REASON
     credits     hash   jobs:ACCOUNT, kept:ACCOUNT
     rate:H      hash   minute -> shards accepted in it; H and minute count from 1970; a day's worth

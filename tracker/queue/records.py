@@ -27,14 +27,16 @@ class RetryPolicy:
     """When a job that fails again and again is given up, and how long it waits in between.
 
     DESIGN §5: at most 5 attempts, by at least 3 accounts, so that one bad machine cannot kill a
-    job; `max_leases` bounds what does not count (hand-backs, failures of line or server) and
-    what too few accounts could try.
+    job. `max_leases` bounds what does not count (hand-backs, failures of line or server), and it
+    too kills only a job that `min_accounts` held: where there are fewer volunteers than that, a
+    hopeless job is never dead, but tried no more often than every `max_delay` or so.
     """
 
     max_attempts: int = 5  #: counted ones: expired, invalid, failed by fault of job or worker
-    min_accounts: int = 3  #: that spent those attempts
+    min_accounts: int = 3  #: that spent those attempts, or held the job when `max_leases` counts
     max_leases: int = 20  #: of any ending, since the job was added or brought back from the dead
-    delay: timedelta = timedelta(seconds=30)  #: after the first failure; doubles with each attempt
+    #: after the first failure, or the second hand-back; doubles each time
+    delay: timedelta = timedelta(seconds=30)
     max_delay: timedelta = timedelta(hours=1)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from laion_protocol import (
     CrawlState,
     DropReason,
@@ -111,7 +113,7 @@ def to_lease(row: Reply, crawl: str) -> HeldLease:
     attempt = json.loads(text)
     job = JobRef(crawl, index)
     return HeldLease(
-        lease_id=str(LeaseRef(job, attempt["lease"])),
+        lease_id=lease_id(row, crawl),
         job=job,
         account=attempt["account"],
         worker=attempt["worker"],
@@ -124,12 +126,16 @@ def to_lease(row: Reply, crawl: str) -> HeldLease:
 
 
 def to_submission(row: Reply, crawl: str) -> Submission:
-    """A submission row of `lua/_rows.lua`."""
+    """A submission row of `lua/_rows.lua`.
+
+    Raises:
+        ValidationError: the manifest is none, or none of this version.
+    """
     index, number, text, manifest = row
     attempt = json.loads(text)
     job = JobRef(crawl, index)
     return Submission(
-        lease_id=str(LeaseRef(job, attempt["lease"])),
+        lease_id=lease_id(row, crawl),
         job=job,
         account=attempt["account"],
         worker=attempt["worker"],
@@ -138,6 +144,18 @@ def to_submission(row: Reply, crawl: str) -> Submission:
         manifest=Manifest.model_validate_json(manifest),
         submitted_at=to_time(attempt["submitted_at"]),
     )
+
+
+def unreadable(error: ValidationError) -> str:
+    """What is wrong with a stored manifest, without its values."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "manifest"
+    return f"the tracker cannot read this shard's manifest: {field}: {first['msg']}"
+
+
+def lease_id(row: Reply, crawl: str) -> str:
+    """Whose lease a row of `lua/_rows.lua` is about."""
+    return str(LeaseRef(JobRef(crawl, row[0]), json.loads(row[2])["lease"]))
 
 
 def to_stats(reply: Reply, name: str) -> QueueStats:

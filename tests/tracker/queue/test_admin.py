@@ -1,5 +1,5 @@
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -105,6 +105,15 @@ async def test_a_lease_that_beat_again_since_the_admin_looked_is_left_alone(queu
         verdicts = await queue.requeue(jobs, "stale", silent_since=seen, dry_run=dry_run)
         assert verdicts == {silent.job: "requeued", alive.job: "alive"}
     assert [lease.job for lease in await queue.held("ada", "w")] == [alive.job]
+
+
+@pytest.mark.parametrize("year", [1, 1969, 1970])
+async def test_a_look_long_ago_leaves_every_lease_alone(queue, new_crawl, year):
+    await queue.add(new_crawl())
+    lease = await queue.lease(CRAWL, "ada", "w")
+    long_ago = datetime(year, 1, 1, tzinfo=UTC)
+    assert await queue.requeue([lease.job], "stale", silent_since=long_ago) == {lease.job: "alive"}
+    assert await queue.held("ada", "w") == (lease,)
 
 
 async def test_more_jobs_than_one_script_takes_are_requeued(queue, new_crawl):

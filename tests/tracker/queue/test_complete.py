@@ -157,6 +157,38 @@ async def test_a_shard_is_verified_by_one_and_by_the_next_when_that_one_died(
     assert len(await queue.verifying(CRAWL, 1)) == 1
 
 
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("{", "manifest: Invalid JSON"),
+        ("{}", "recipe_sha256: Field required"),
+        (None, "manifest: JSON input should be"),
+    ],
+)
+async def test_a_manifest_that_cannot_be_read_is_rejected_and_the_next_shard_is_checked(
+    queue, new_crawl, manifest, redis, caplog, broken, says
+):
+    await queue.add(new_crawl(files=2))
+    bad, good = [await queue.lease(CRAWL, "ada", "w") for _ in range(2)]
+    for lease in (bad, good):
+        await queue.complete(lease.lease_id, "ada", manifest())
+        await asyncio.sleep(0.002)
+    key = f"crawl:{{{CRAWL}}}:job:{bad.job.index}"
+    if broken is None:
+        await redis.hdel(key, "manifest")
+    else:
+        await redis.hset(key, "manifest", broken)
+    claimed = await queue.claim_verification(CRAWL, timedelta(minutes=1))
+    assert claimed.lease_id == good.lease_id
+    receipt = await queue.receipt(bad.lease_id, "ada")
+    assert (receipt.state, receipt.outcome) == (JobState.PENDING, Outcome.INVALID)
+    assert "cannot read this shard's manifest" in receipt.message
+    assert says in receipt.message
+    assert str(bad.job.index) in caplog.text
+    assert bad.lease_id not in caplog.text  # its secret is nobody's business
+    assert await queue.claim_verification(CRAWL, timedelta(minutes=1)) is None
+
+
 async def test_accepting_counts_once_however_often_it_is_said(queue, lease, manifest, redis):
     counts = Counts(pairs=10, kept=4, drops={DropReason.DNS: 5, DropReason.UNSAFE: 1})
     await queue.complete(lease.lease_id, "ada", manifest())
@@ -250,7 +282,6 @@ async def test_a_job_done_at_the_first_try_leaves_one_small_record(queue, lease,
     assert await redis.keys("*:job:*") == []
     (record,) = await redis.hvals("crawl:{CC-TEST-1}:finished")
     assert len(record) < 100
-    assert await redis.getbit("crawl:{CC-TEST-1}:done", lease.job.index) == 1
 
 
 async def test_counts_that_would_overflow_the_counters_are_refused(queue, lease, manifest):

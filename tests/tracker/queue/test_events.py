@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from laion_protocol import InvalidRequest
+from laion_protocol import FailureClass, InvalidRequest
 from laion_protocol.events import CrawlAddedEvent, CrawlFinished, ShardAccepted
 from tracker.events import EventLog
 from tracker.queue import keys
@@ -43,6 +43,27 @@ async def test_a_crawls_whole_story_is_in_the_log(queue, events, new_crawl, mani
     assert {event.crawl for event in story} == {"CC-TEST-1"}
     crawl = await queue.crawl("CC-TEST-1")
     assert timedelta(0) <= story[0].time - crawl.added_at < timedelta(seconds=1)
+
+
+async def test_a_crawl_that_becomes_finished_again_says_so_with_its_new_numbers(
+    queue, events, new_crawl, manifest
+):
+    async def kill():
+        for account in ("ada", "bob", "ada"):
+            lease = await queue.lease("CC-TEST-1", account, "pc")
+            await queue.fail(lease.lease_id, account, FailureClass.JOB, "not a WARC file")
+        return lease.job
+
+    await queue.add(new_crawl(files=2))
+    await accept_one(queue, manifest)
+    dead = await kill()
+    await queue.requeue([dead], "fixed")
+    await kill()
+    await queue.requeue([dead], "fixed now")
+    await accept_one(queue, manifest)
+    story = [entry.event for entry in await events.read("0")]
+    told = [(e.accepted, e.dead) for e in story if isinstance(e, CrawlFinished)]
+    assert told == [(1, 1), (1, 1), (2, 0)]
 
 
 async def test_each_cursor_continues_where_its_event_ended(queue, events, new_crawl, manifest):
@@ -98,6 +119,7 @@ async def test_a_reader_that_follows_hears_of_new_crawls(queue, events, new_craw
         await asyncio.sleep(0.02)
         await queue.add(new_crawl(name="CC-B", files=2))
         await accept_one(queue, manifest, "CC-B")
+        await asyncio.sleep(0.002)  # of one millisecond, the feed orders crawls by name
         await accept_one(queue, manifest, "CC-A")
     assert [(event.type, event.crawl) for event in heard] == [
         ("crawl_added", "CC-B"),

@@ -57,9 +57,9 @@ async def test_the_keyspace_is_as_it_is_told(queue, hasty, new_crawl, manifest, 
     await queue.fail(leases[1].lease_id, "ada", FailureClass.JOB, "x")
     for lease in leases[1:]:
         await queue.requeue([lease.job], "x")
-    for account in ("ada", "bob", "cyd"):
-        lease = await queue.lease(CRAWL, account, "w")
-        await queue.fail(lease.lease_id, account, FailureClass.JOB, "x")
+    for _ in range(3):
+        lease = await queue.lease(CRAWL, "ada", "w")
+        await queue.fail(lease.lease_id, "ada", FailureClass.JOB, "x")
     await queue.complete(leases[0].lease_id, "ada", manifest())
     lease = await queue.lease(CRAWL, "dan", "w")
     await queue.complete(lease.lease_id, "dan", manifest())
@@ -73,8 +73,7 @@ async def test_the_keyspace_is_as_it_is_told(queue, hasty, new_crawl, manifest, 
             continue
         prefix, name = key.split("}:")
         assert prefix == f"crawl:{{{CRAWL}"
-        kind = await redis.type(key)
-        found[name.split(":")[0]] = "bitmap" if name == "done" else kind
+        found[name.split(":")[0]] = await redis.type(key)
     assert found == {name: kind for name, kind in told.items() if name not in ("staged", "dead")}
     assert told["dead"] == "zset"
 
@@ -89,5 +88,5 @@ async def test_nothing_is_left_over_when_every_job_is_accepted(queue, new_crawl,
         await queue.accept(lease.lease_id, manifest().counts, 10)
     left = {key.split("}:")[-1].split(":")[0] for key in await redis.keys("*")}
     assert left == {
-        "crawls", "meta", "paths", "finished", "done", "counts", "credits", "rate", "events",
+        "crawls", "meta", "paths", "finished", "counts", "credits", "rate", "events",
     }  # fmt: skip

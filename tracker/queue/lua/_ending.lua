@@ -12,7 +12,9 @@ local function vacate(j, job, attempt)
   redis.call('HDEL', job, 'holder', 'progress', 'manifest')
 end
 
--- Tell once that every job is accepted or dead. Call it after a job became one of the two.
+-- Tell that every job is accepted or dead. Call it after a job became one of the two. It is told
+-- again, with the new numbers, each time the crawl becomes finished again: a dead job may be
+-- requeued, or its shard may still come.
 local function publish_if_finished()
   local accepted, dead = redis.call('HLEN', key('finished')), redis.call('ZCARD', key('dead'))
   if accepted + dead == tonumber(redis.call('HGET', meta, 'total')) then
@@ -20,30 +22,59 @@ local function publish_if_finished()
   end
 end
 
--- Whether a job is out of attempts: enough that count, by enough accounts; or too many of any sort.
-local function is_spent(job, since, last)
-  local most, accounts, leases =
-    unpack(redis.call('HMGET', meta, 'max_attempts', 'min_accounts', 'max_leases'))
-  local charged, by, distinct = 0, {}, 0
+-- What the remembered attempts after `since` add up to: how many count; how many were handed back;
+-- how many accounts spent those that count; how many held the job at all.
+local function tally(job, since, last)
+  local sum = { charged = 0, released = 0, guilty = 0, holders = 0 }
+  local guilty, holders = {}, {}
   for number = math.max(since, last - ATTEMPTS_KEPT) + 1, last do
     local attempt = load_attempt(job, number)
+    local account = attempt.account
+    if not holders[account] then
+      holders[account], sum.holders = true, sum.holders + 1
+    end
     if attempt.charged then
-      charged = charged + 1
-      if not by[attempt.account] then
-        by[attempt.account] = true
-        distinct = distinct + 1
+      sum.charged = sum.charged + 1
+      if not guilty[account] then
+        guilty[account], sum.guilty = true, sum.guilty + 1
       end
+    elseif attempt.outcome == 'released' then
+      sum.released = sum.released + 1
     end
   end
-  return (charged >= tonumber(most) and distinct >= tonumber(accounts))
-    or last - since >= tonumber(leases)
+  return sum
 end
 
--- After a failure the job waits: twice as long each time, and not as long as its neighbours.
-local function not_before(leases)
+-- The time until which a job waits for the `turn`-th time: twice as long at each turn, up to a
+-- bound, and not as long as its neighbours.
+local function not_before(turn)
   local delay, most = unpack(redis.call('HMGET', meta, 'delay_ms', 'max_delay_ms'))
   local jitter = 0.5 + time[2] % 1000 / 2000
-  return now + math.floor(math.min(tonumber(most), delay * 2 ^ (leases - 1)) * jitter)
+  local doubled = delay * 2 ^ math.min(turn - 1, 40) -- no overflow: 0 * inf is no number
+  return now + math.floor(math.min(tonumber(most), doubled) * jitter)
+end
+
+-- Where a job without holder goes after an ending: nil if it is dead, else its earliest next lease.
+local function next_lease(job, outcome)
+  if outcome == 'superseded' then
+    return now -- an admin wants it done
+  end
+  local most, accounts, leases =
+    unpack(redis.call('HMGET', meta, 'max_attempts', 'min_accounts', 'max_leases'))
+  local since, last = unpack(redis.call('HMGET', job, 'since', 'attempt'))
+  since, last = tonumber(since), tonumber(last)
+  local sum = tally(job, since, last)
+  local too_many = last - since >= tonumber(leases)
+  -- no account kills a job alone, whatever it does with it, nor do a few
+  if (sum.charged >= tonumber(most) and sum.guilty >= tonumber(accounts))
+    or (too_many and sum.holders >= tonumber(accounts)) then
+    return nil
+  elseif too_many or outcome == 'failed' or outcome == 'invalid' then
+    return not_before(last - since)
+  elseif outcome == 'released' and sum.released > 1 then
+    return not_before(sum.released - 1) -- once is a volunteer who leaves; again may be a loop
+  end
+  return now
 end
 
 -- End attempt `number` of job `j` as expired, released, failed, invalid or superseded.
@@ -56,7 +87,7 @@ local function end_attempt(j, job, number, attempt, outcome, message, class)
     or class == 'network' or class == 'server') or nil
   save_attempt(job, number, attempt)
   vacate(j, job, attempt)
-  if outcome == 'released' or class == 'server' then
+  if class == 'server' then
     redis.call('HDEL', job, 'shun')
   else
     redis.call('HSET', job, 'shun', attempt.account)
@@ -66,19 +97,18 @@ local function end_attempt(j, job, number, attempt, outcome, message, class)
     worker = attempt.worker, attempt = number, outcome = outcome, message = message or '',
   })
 
-  local since, last = unpack(redis.call('HMGET', job, 'since', 'attempt'))
-  since, last = tonumber(since), tonumber(last)
-  if outcome ~= 'superseded' and is_spent(job, since, last) then
+  local from = next_lease(job, outcome)
+  if not from then
     redis.call('ZADD', key('dead'), now, j)
     redis.call('HSET', job, 'state', 'dead')
     publish({
-      type = 'job_died', job = crawl .. '/' .. j, attempt = last, message = message or '',
+      type = 'job_died', job = crawl .. '/' .. j, message = message or '',
+      attempt = tonumber(redis.call('HGET', job, 'attempt')),
     })
     publish_if_finished()
     return 'dead'
   end
-  local waits = outcome == 'failed' or outcome == 'invalid'
-  redis.call('ZADD', key('retry'), waits and not_before(last - since) or now, j)
+  redis.call('ZADD', key('retry'), from, j)
   redis.call('HSET', job, 'state', 'pending')
   return 'pending'
 end

@@ -33,7 +33,6 @@ else
   redis.call('HSET', job, 'state', 'accepted', 'holder', lease.number)
   redis.call('EXPIRE', job, EVERY_ATTEMPT_KEPT)
 end
-redis.call('SETBIT', key('done'), j, 1)
 redis.call('HSET', key('finished'), j, table.concat({
   attempt.lease, attempt.account, attempt.worker, lease.number, attempt.late and 1 or 0,
   kept, pairs_seen, bytes, string.format('%d', now),

@@ -1,7 +1,7 @@
 -- Hand the next job to one worker.
 --
--- Jobs that were tried before come first, those due longest ahead. One that this account failed
--- last is passed over, and given to it only when nothing else is left.
+-- Jobs that were tried before come first, those due longest ahead. One that this account failed or
+-- handed back last is passed over, and given to it only when nothing else is left.
 -- Asked again with the same secret, it answers the same.
 --
 -- KEYS  1 meta

@@ -1,4 +1,5 @@
--- The worker hands the job back; the next worker may have it at once.
+-- The worker hands the job back; another account may have it at once, the first time. A job that
+-- is handed back again and again waits, longer each time.
 --
 -- KEYS  1 meta
 -- ARGV  1 job   2 secret of the lease   3 account   4 reason
