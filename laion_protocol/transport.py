@@ -214,4 +214,6 @@ def _delay(retry_after: float | None, waits: Iterator[float]) -> float:
 def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):  # its own words name sockets and contexts
+        return error.os_error.strerror or type(error.os_error).__name__
     return str(error) or type(error).__name__

@@ -76,11 +76,12 @@ class Accounts:
         await self._redis.transaction(write, *watched)
         return token.text
 
-    async def ensure(self, token: str, name: str, role: Role) -> None:
-        """Make the account unless it is there, and let `token` stand for it; safe to repeat.
+    async def ensure(self, token: str, name: str, role: Role, *, renew: bool = False) -> None:
+        """Make the account with `token` unless it is there; safe to repeat.
 
-        For the operator's own token, which lies in a file beside the tracker. An account that was
-        revoked stays so.
+        For the operator's own token, which lies in a file beside the tracker. An account that is
+        there keeps the tokens that it has, so one that was replaced after a theft does not come
+        back; with `renew`, `token` replaces them. An account that was revoked stays so.
 
         Raises:
             ValueError: that is no token.
@@ -88,12 +89,19 @@ class Accounts:
         parsed = _Token.parse(token)
         if parsed is None:
             raise ValueError("not a token of the form lw_<id>_<secret>")
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hsetnx(_account(name), "created", str(time.time()))
-            pipe.hsetnx(_account(name), "role", role.value)
-            pipe.sadd(_NAMES, name)
-            _write_token(pipe, parsed, name)
-            await pipe.execute()
+
+        async def write(pipe: Any) -> None:
+            known = await pipe.exists(_account(name))
+            old = await pipe.smembers(_tokens(name))
+            pipe.multi()
+            if not known:
+                fields = {"role": role.value, "created": str(time.time())}
+                pipe.hset(_account(name), mapping=fields)
+                pipe.sadd(_NAMES, name)
+            if renew or not known:
+                _replace_tokens(pipe, old, parsed, name)
+
+        await self._redis.transaction(write, _account(name), _tokens(name))
 
     async def renew(self, name: str) -> tuple[Role, str]:
         """A new token in place of all that the account had, e.g. when it was lost.
@@ -105,10 +113,7 @@ class Accounts:
         token = _Token.new()
         old = await self._redis.smembers(_tokens(name))
         async with self._redis.pipeline(transaction=True) as pipe:
-            for token_id in old:
-                pipe.delete(_token(token_id))
-            pipe.delete(_tokens(name))
-            _write_token(pipe, token, name)
+            _replace_tokens(pipe, old, token, name)
             await pipe.execute()
         return Role(account["role"]), token.text
 
@@ -230,6 +235,13 @@ def new_token() -> str:
 def _write_token(pipe: Any, token: _Token, name: str) -> None:
     pipe.hset(_token(token.id), mapping={"sha256": token.sha256, "account": name})
     pipe.sadd(_tokens(name), token.id)
+
+
+def _replace_tokens(pipe: Any, old: set[str], token: _Token, name: str) -> None:
+    for token_id in old:
+        pipe.delete(_token(token_id))
+    pipe.delete(_tokens(name))
+    _write_token(pipe, token, name)
 
 
 def _account(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Who calls: `Worker`, `Admin`, `Bot` are what a route takes that only they may call."""
+"""Who calls: `Worker`, `Admin`, `OwnAdmin`, `Bot` are what a route takes that only they may call.
+
+`Admin` may be a bot that acts for an admin, `OwnAdmin` may not.
+"""
 
 from typing import Annotated
 
@@ -40,12 +43,30 @@ async def _worker(caller: Anyone) -> Caller:
 
 async def _admin(request: Request, caller: Anyone, have: Have) -> Caller:
     if caller.role is not Role.ADMIN:
-        action = f"{request.method} {request.url.path}"
-        await have.audit.write(caller, action, "", result=Forbidden.code.value)
+        await _note_refusal(request, caller, have)
         raise Forbidden(
             f"the account {caller.account!r} is not an admin's; only admins may do this"
         )
     return caller
+
+
+async def _own_admin(
+    request: Request, caller: Annotated[Caller, Depends(_admin)], have: Have
+) -> Caller:
+    # Whoever takes over the bot has a minute of an admin's rights at every click: enough to
+    # requeue jobs, but not to make an account that lasts or to choose what all workers run.
+    if caller.act is not None:
+        await _note_refusal(request, caller, have)
+        raise Forbidden(
+            f"the bot {caller.act!r} may not do this for anybody; use your own token "
+            "(`python -m tracker`)"
+        )
+    return caller
+
+
+async def _note_refusal(request: Request, caller: Caller, have: Have) -> None:
+    action = f"{request.method} {request.url.path}"
+    await have.audit.write(caller, action, "", result=Forbidden.code.value)
 
 
 async def _bot(caller: Anyone) -> Caller:
@@ -56,4 +77,5 @@ async def _bot(caller: Anyone) -> Caller:
 
 Worker = Annotated[Caller, Depends(_worker)]
 Admin = Annotated[Caller, Depends(_admin)]
+OwnAdmin = Annotated[Caller, Depends(_own_admin)]
 Bot = Annotated[Caller, Depends(_bot)]

@@ -21,7 +21,7 @@ Exit status: 0 done; 2 or {os.EX_USAGE} wrong usage; {os.EX_DATAERR} the tracker
 {os.EX_NOINPUT} a file is missing; {os.EX_UNAVAILABLE} tracker or Redis cannot be reached, or the
 port is taken; {os.EX_SOFTWARE} a fault of the tracker; {os.EX_CANTCREAT} the data directory cannot
 be used; {os.EX_PROTOCOL} the URL is no tracker's; {os.EX_NOPERM} not permitted;
-{os.EX_CONFIG} a broken file in the data directory.
+{os.EX_CONFIG} a broken file in the data directory, or one of another Redis.
 """
 
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ class Address:
 
 
 @contextlib.contextmanager
-def data_directory(data: Path) -> Iterator[None]:
-    """The directory exists, can be written, and is no other tracker's for as long as this lasts.
+def data_directory(data: Path, *, shared: bool = False) -> Iterator[None]:
+    """The directory exists, can be written, and is no other tracker's for as long as this lasts;
+    with `shared`, other trackers may have it that share it as well.
 
     Raises:
         CannotServe: it is not so.
@@ -61,7 +63,7 @@ def data_directory(data: Path) -> Iterator[None]:
             os.EX_CANTCREAT,
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
         raise CannotServe(
@@ -108,36 +110,54 @@ def listening(address: Address) -> Iterator[socket.socket]:
         yield listener
 
 
-def admin_token(data: Path) -> str:
-    """The operator's token, made at the first start, in a file that only this user can read.
+def admin_token(data: Path) -> tuple[str, bool]:
+    """The operator's token, and whether it was made just now; it lies in a file that only this
+    user can read.
 
     Raises:
         OSError: it can neither be read nor written.
     """
-    path = data / TOKEN_FILE
-    try:
+    path, new = data / TOKEN_FILE, new_token()
+    token = kept_once(path, new)
+    if token == new:
+        log.info("the admin token is in %s", path)
+    return token, token == new
+
+
+def kept_once(path: Path, new: str) -> str:
+    """What the file holds, which is `new` if there was none. Of many trackers that start at once,
+    all get the same. Only this user can read it.
+
+    Raises:
+        OSError: it can neither be read nor written.
+    """
+    with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
-    except FileNotFoundError:
-        pass
-    token = new_token()
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
+    temporary = _beside(path)
     # Never readable by others, not even for a moment: made with its mode, and not if it exists.
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(handle)
-    temporary.rename(path)
-    log.info("the admin token is in %s", path)
-    return token
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(new + "\n")
+            file.flush()
+            os.fsync(handle)
+        # A link is never made over what is there, and so cannot take another tracker's away.
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    return path.read_text().strip()
 
 
 def write_address(data: Path, url: str) -> None:
-    """Tell the CLI where the tracker is."""
-    temporary = data / f"{ADDRESS_FILE}.new"
+    """Tell the CLI where the tracker is; of several on one directory, where the last one is."""
+    temporary = _beside(data / ADDRESS_FILE)
     temporary.write_text(json.dumps({"url": url}) + "\n")
     temporary.rename(data / ADDRESS_FILE)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def url_of(host: str, port: int) -> str:

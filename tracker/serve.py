@@ -16,7 +16,7 @@ import uvicorn
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from laion_protocol import Role
+from laion_protocol import Role, Unauthorized
 
 from .accounts import Accounts
 from .app import connect, create_app
@@ -33,6 +33,7 @@ from .place import (
 from .private_redis import AppendFsync, PrivateRedis, PrivateRedisFailed
 from .redis_check import check_redis
 from .settings import Settings
+from .store_id import check_store
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,12 @@ async def serve(
     Raises:
         CannotServe: with one sentence for the operator.
     """
-    with data_directory(settings.data), listening(address) as listener:
+    shared = bool(settings.redis_url)  # a private Redis has one tracker
+    with data_directory(settings.data, shared=shared), listening(address) as listener:
         async with _database(settings, appendfsync) as (redis_url, died):
             async with connect(redis_url) as redis:
                 await check_redis(redis, redis_url)
+                await check_store(redis, redis_url, settings.data)
                 await _ensure_operator(redis, settings.data)
             url = url_of(address.host, listener.getsockname()[1])
             write_address(settings.data, url)
@@ -83,9 +86,19 @@ async def _database(
 
 
 async def _ensure_operator(redis: Redis, data: Path) -> None:
-    path = data / TOKEN_FILE
+    path, accounts = data / TOKEN_FILE, Accounts(redis)
     try:
-        await Accounts(redis).ensure(admin_token(data), OPERATOR, Role.ADMIN)
+        token, made = admin_token(data)
+        # Whoever may delete the file runs the tracker: a new token takes the place of lost ones.
+        await accounts.ensure(token, OPERATOR, Role.ADMIN, renew=made)
+        await accounts.find(token)
+    except Unauthorized:
+        log.warning(
+            "the token in %s is not taken any more: write an admin's token into it; or, unless "
+            "the account %s was revoked, delete the file and start again, which makes a new token",
+            path,
+            OPERATOR,
+        )
     except ValueError as error:
         raise CannotServe(
             f"{path} holds no token; delete it, and the next start makes a new one",

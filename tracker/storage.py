@@ -7,22 +7,31 @@ what is kept, whatever still arrives.
 
 import asyncio
 import contextlib
+import errno
+import os
+import random
 import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from laion_protocol import LeaseLost
+from laion_protocol import LeaseLost, Unavailable
 
 from .incoming import check_writable, make_directory, on_disk, received, sweep, sync_directory
 
 #: No part may start with a dot: neither `..` nor the store's own hidden files can be named.
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63}){0,3}")
+
+#: What `describe` writes: beside the files that were handed in, and none of them.
+_DESCRIPTION: Final = "manifest.json"
+_TOO_LATE: Final = "this shard was handed in, or taken away, before the file was there"
+#: Directories come and go by single calls; nobody loses that race so often.
+_TRIES: Final = 20
 
 
 class ShardStore(Protocol):
@@ -38,14 +47,16 @@ class ShardStore(Protocol):
 
         Raises:
             UploadMismatch: it has not.
-            LeaseLost: the shard was sealed or removed meanwhile.
+            LeaseLost: the shard is sealed, or was removed while `body` came.
+            Unavailable: other trackers keep changing the directories; send it again.
         """
 
     async def present(self, prefix: str, name: str, *, size: int, sha256: str) -> bool:
         """Whether an open shard has a file of this name, size and hash."""
 
-    async def seal(self, prefix: str) -> None:
-        """From now on nothing in this shard changes; safe to repeat."""
+    async def seal(self, prefix: str, names: Collection[str]) -> None:
+        """From now on nothing in this shard changes, and it has no files but `names`; safe to
+        repeat."""
 
     def checkout(self, prefix: str) -> AbstractAsyncContextManager[Path]:
         """A directory with the files of a sealed shard, to read from."""
@@ -93,6 +104,9 @@ class LocalStore:
     ) -> None:
         """Stream `body` to disk in bounded memory and rename it into place when it is whole."""
         target = self._open / _checked(f"{prefix}/{name}")
+        # Now, and never again for this file: a directory that is gone when the file is whole was
+        # sealed or removed meanwhile.
+        await on_disk(lambda: self._begin(prefix))
         async with received(self._incoming, body, name=name, size=size, sha256=sha256) as temporary:
             await on_disk(lambda: self._keep(temporary, target, sha256))
 
@@ -108,19 +122,26 @@ class LocalStore:
 
         return await on_disk(look)
 
-    async def seal(self, prefix: str) -> None:
+    async def seal(self, prefix: str, names: Collection[str]) -> None:
         """Rename the directory: an upload that is still coming in no longer finds it."""
         source, target = self._open / _checked(prefix), self._sealed / prefix
+        kept = {*names, _DESCRIPTION}
 
         def move() -> None:
-            if target.is_dir():
-                return
-            make_directory(target.parent)
-            try:
-                source.rename(target)
-            except FileNotFoundError:
-                return  # nothing was uploaded; the check will say so
-            sync_directory(target.parent)
+            if not target.is_dir():
+                make_directory(target.parent)
+                try:
+                    source.rename(target)
+                except FileNotFoundError:  # nothing was uploaded; the check will say so
+                    target.mkdir(exist_ok=True)
+                sync_directory(target.parent)
+                self._tidy(source)
+            # Also when the shard was sealed before: that tracker may have died here. The notes
+            # go too: they were for `present`.
+            for path in target.iterdir():
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+            sync_directory(target)
 
         await on_disk(move)
 
@@ -131,7 +152,7 @@ class LocalStore:
 
     async def describe(self, prefix: str, text: str) -> None:
         """Write the file whole or not at all."""
-        target = self._sealed / _checked(prefix) / "manifest.json"
+        target = self._sealed / _checked(prefix) / _DESCRIPTION
 
         def write() -> None:
             temporary = self._incoming / secrets.token_hex(16)
@@ -153,6 +174,7 @@ class LocalStore:
                 except FileNotFoundError:
                     continue
                 shutil.rmtree(grave)
+            self._tidy(paths[0])
 
         await on_disk(away)
 
@@ -184,20 +206,47 @@ class LocalStore:
         """Make and remove a file."""
         await check_writable(self._incoming)
 
+    def _begin(self, prefix: str) -> None:
+        """The open shard has a directory, unless the shard is sealed."""
+        path = self._open / prefix
+        for _ in range(_TRIES):
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                os.utime(path)  # in use: no sweep takes it
+                break
+            except (FileNotFoundError, FileExistsError):  # `_tidy` just took one of its parents
+                time.sleep(random.uniform(0, 0.005))  # two that keep step would meet again
+        else:
+            raise Unavailable("the tracker's store is busy; send the file again", retry_after=1)
+        # Looked at after the directory was made: one that `seal` renames from now on is missed
+        # when the file is whole.
+        if (self._sealed / prefix).is_dir():
+            with contextlib.suppress(OSError):  # not there, or another upload's to remove
+                path.rmdir()
+            self._tidy(path)
+            raise LeaseLost(_TOO_LATE)
+
+    def _tidy(self, path: Path) -> None:
+        """Remove the directories of job and crawl above an open shard if nothing is in them."""
+        for parent in path.relative_to(self._open).parents[:-1]:
+            try:
+                (self._open / parent).rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                    raise
+
     def _keep(self, temporary: Path, target: Path, sha256: str) -> None:
         with self._commit:  # file and note of one name must not interleave with another upload's
-            make_directory(target.parent)
             note = temporary.with_suffix(".note")
             note.write_text(sha256)
             try:
                 _note(target).unlink(missing_ok=True)
                 temporary.replace(target)
                 note.replace(_note(target))
-                sync_directory(target.parent)
+                for parent in target.parents[:4]:  # up to `uploads`: they may all be new
+                    sync_directory(parent)
             except FileNotFoundError as error:
-                raise LeaseLost(
-                    "this shard was handed in, or taken away, while the file came in"
-                ) from error
+                raise LeaseLost(_TOO_LATE) from error
             finally:
                 note.unlink(missing_ok=True)
 

@@ -79,7 +79,7 @@ class Verifier:
     async def _check(self, submission: Submission) -> None:
         prefix = shard_prefix(submission.lease_id)
         recipe = (await self._queue.crawl(submission.job.crawl)).recipe
-        await self._store.seal(prefix)
+        await self._store.seal(prefix, {file.name for file in submission.manifest.files})
         async with self._store.checkout(prefix) as directory:
             verdict = await self._checker.check(directory, submission.manifest, recipe)
         try:

@@ -23,6 +23,7 @@ from laion_protocol.messages import Failure, Idle, Lease, LeaseRequest, Release
 from laion_protocol.states import FailureClass
 
 from . import __version__
+from .disk import DiskFull
 from .errors import Trouble, trouble_of
 from .heartbeat import Heartbeat
 from .interrupt import Interrupt
@@ -86,6 +87,7 @@ class Runner:
         Raises:
             Unavailable: the tracker could not be reached even once.
             Unauthorized, Forbidden: the token does not let this worker work.
+        DiskFull: there is no room for a shard; the job was given back as failed.
             NotATracker: something else answers at that address, from the start.
         """
         work = asyncio.create_task(self._run(), name="worker")
@@ -197,6 +199,11 @@ class Runner:
             else:
                 self._report.say(f"{lease.job}: its shard is finished and kept for the next start")
             raise
+        except DiskFull as error:
+            if job is not None:
+                job.remove()
+            await self._tell_failure(lease, trouble_of(error))
+            raise  # the next job would end as this one: the volunteer must make room
         except Exception as error:  # noqa: BLE001 (whatever it is, the job must be told off)
             await self._fail(lease, trouble_of(error))
         else:
@@ -248,14 +255,17 @@ class Runner:
 
     # ── when it does not work ────────────────────────────────────────────────────────────────────
 
-    async def _fail(self, lease: Lease, trouble: Trouble) -> None:
-        """Tell the tracker why not; wait, if this machine is to blame."""
+    async def _tell_failure(self, lease: Lease, trouble: Trouble) -> None:
         self._report.say(f"{lease.job}: failed ({trouble.failure_class}): {trouble.message}")
         failure = Failure(failure_class=trouble.failure_class, message=trouble.message)
         try:
             await self._client.fail(lease.lease_id, failure)
         except (LeaseLost, NotFound, Unavailable, NotATracker) as error:
             self._report.say(f"{lease.job}: the tracker was not told: {error}")
+
+    async def _fail(self, lease: Lease, trouble: Trouble) -> None:
+        """Tell the tracker why not; wait, if this machine is to blame."""
+        await self._tell_failure(lease, trouble)
         if trouble.failure_class is FailureClass.JOB:
             self._failures = 0
             return

@@ -21,6 +21,13 @@ def show(manifest: Manifest, directory: Path, *, as_json: bool) -> None:
         for name, value in _rows(manifest):
             click.echo(f"{name}: {value}")
         click.echo(f"shard: {directory}")
+    counts = manifest.counts
+    if counts.records and not counts.pages:
+        click.echo(
+            f"none of the {counts.records} records is a page; if there should be some, "
+            "check --kind (warc or wat)",
+            err=True,
+        )
 
 
 def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -56,6 +56,25 @@ async def test_the_operators_token_is_taken_again_after_redis_lost_everything(ac
     assert await accounts.count() == 1
 
 
+async def test_an_operators_token_that_was_replaced_does_not_come_back(accounts):
+    stolen = new_token()
+    await accounts.ensure(stolen, "operator", Role.ADMIN)
+    _, token = await accounts.renew("operator")
+    await accounts.ensure(stolen, "operator", Role.ADMIN)
+    with pytest.raises(Unauthorized):
+        await accounts.find(stolen)
+    assert (await accounts.find(token)).account == "operator"
+
+
+async def test_an_operators_new_token_takes_the_place_of_the_old_ones(accounts):
+    lost, new = new_token(), new_token()
+    await accounts.ensure(lost, "operator", Role.ADMIN)
+    await accounts.ensure(new, "operator", Role.ADMIN, renew=True)
+    with pytest.raises(Unauthorized):
+        await accounts.find(lost)
+    assert (await accounts.find(new)).role is Role.ADMIN
+
+
 async def test_a_revoked_operator_stays_revoked(accounts):
     token = new_token()
     await accounts.ensure(token, "operator", Role.ADMIN)

@@ -131,6 +131,41 @@ async def test_a_bot_acts_for_an_admin_with_that_admins_name_in_the_log(tracker)
         await (await tracker.client(delegation.token)).pause_crawl("A")
 
 
+async def test_a_bot_that_acts_for_an_admin_may_steer_jobs_and_nothing_that_lasts(tracker):
+    await tracker.account("lead", Role.ADMIN, discord_id="1")
+    await tracker.account("ann")
+    bot = await tracker.client(await tracker.account("robo", Role.BOT))
+    await tracker.add_crawl("A")
+    token = (await bot.delegate(DelegationRequest(discord_id="1", interaction_id="7"))).token
+    client = await tracker.client(token)
+
+    await client.pause_crawl("A")
+    await client.resume_crawl("A")
+    await client.stale_jobs()
+    await client.requeue(Requeue(jobs=("A/0",), reason="silent"))
+    await client.audit()
+
+    file = tracker.settings.data / "file"
+    file.touch()
+    new = NewCrawl(name="X", base="https://e/", paths=("a",), recipe=RECIPE)
+    calls = {
+        "POST /v1/admin/accounts": lambda: client.add_account(
+            NewAccount(name="eve", role=Role.ADMIN)
+        ),
+        "GET /v1/admin/accounts": client.accounts,
+        "POST /v1/admin/accounts/ann/revoke": lambda: client.revoke_account("ann"),
+        "POST /v1/admin/accounts/ann/token": lambda: client.renew_token("ann"),
+        "POST /v1/admin/crawls": lambda: client.add_crawl(new),
+        f"PUT /v1/admin/files/{'0' * 64}": lambda: client.put_file("0" * 64, file),
+    }
+    for call in calls.values():
+        with pytest.raises(Forbidden, match=r"'robo' may not .* your own token"):
+            await call()
+    rows = await audit_of(tracker)
+    for action in calls:
+        assert ("lead", "robo", action, "", "forbidden") in rows
+
+
 async def test_a_delegation_ends_after_a_minute(tracker):
     await tracker.account("lead", Role.ADMIN, discord_id="1")
     bot = await tracker.client(await tracker.account("robo", Role.BOT))

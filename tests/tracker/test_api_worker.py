@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -17,6 +18,7 @@ from laion_protocol import (
     LeaseLost,
     NotFound,
     Outcome,
+    Role,
     StorageFull,
     TooLarge,
     Unauthorized,
@@ -27,12 +29,18 @@ from laion_protocol.messages import (
     Failure,
     Heartbeat,
     LeaseRequest,
+    NewCrawl,
     Progress,
     Release,
+    Requeue,
 )
 from laion_protocol.shard_format import MAX_FILE_BYTES, SHARD_FILE
 from tests.tracker.running import RECIPE, until
 from tests.tracker.shards import make_shard
+from tracker.accounts import Caller
+from tracker.app import _build
+from tracker.queue import JobQueue
+from tracker.routes.leases import complete
 
 ASK = LeaseRequest(worker="pc", version="0.1.0")
 
@@ -374,6 +382,48 @@ async def test_two_trackers_on_one_redis_are_one_tracker(start, tmp_path):
     await upload(there, first, shard)
     await here.complete(first.lease_id, Completion(manifest=shard.manifest))
     assert (await settled(here, first)).outcome is Outcome.OK
+
+
+async def test_a_lease_that_opens_again_while_it_completes_hands_in_nothing_unseen(
+    redis, settings, tmp_path
+):
+    class Racing(JobQueue):
+        """Between the two questions of `complete`, the job's other worker hands it back."""
+
+        async def open_lease(self, lease_id, account):
+            try:
+                return await super().open_lease(lease_id, account)
+            except LeaseLost:
+                await super().release(other.lease_id, "bob", "")
+                raise
+
+    queue = Racing(redis)
+    await queue.add(NewCrawl(name="A", base="/", paths=("a",), recipe=RECIPE))
+    held = await queue.lease("A", "ann", "pc")
+    await queue.requeue([held.job], "silent")
+    other = await queue.lease("A", "bob", "pc")
+    shard = make_shard(tmp_path / "shard", RECIPE)  # never uploaded
+    resources = replace(_build(redis, settings), queue=queue)
+    completion = Completion(manifest=shard.manifest)
+    with pytest.raises(LeaseLost):
+        await complete(held.lease_id, completion, Caller("ann", Role.VOLUNTEER), resources)
+    assert (await queue.job(held.job)).state is JobState.PENDING
+
+
+async def test_a_lease_that_was_taken_away_is_lost_also_when_it_completes(tracker, tmp_path):
+    await tracker.add_crawl(files=1)
+    ann, bob = await tracker.worker("ann"), await tracker.worker("bob")
+    held = await lease(ann)
+    shard = make_shard(tmp_path / "shard", RECIPE, lease=held)
+    await upload(ann, held, shard)
+    await (await tracker.admin()).requeue(Requeue(jobs=(held.job,), reason="silent"))
+    second = await lease(bob)
+    with pytest.raises(LeaseLost):
+        await ann.complete(held.lease_id, Completion(manifest=shard.manifest))
+    await upload(bob, second, shard)
+    await bob.complete(second.lease_id, Completion(manifest=shard.manifest))
+    with pytest.raises(LeaseLost):  # what is checked is the other's
+        await ann.complete(held.lease_id, Completion(manifest=shard.manifest))
 
 
 async def test_a_file_entry_may_not_leave_its_directory():

@@ -14,12 +14,14 @@ import aiohttp
 import pytest
 from click.testing import CliRunner
 
-from laion_protocol import JobState, Outcome
+from laion_protocol import JobState, Outcome, Unauthorized
 from laion_protocol.client import TrackerClient
 from laion_protocol.messages import Completion, LeaseRequest, NewAccount, NewCrawl
 from tests.tracker.running import RECIPE, until
 from tests.tracker.shards import make_shard
+from tracker.accounts import new_token
 from tracker.cli import main
+from tracker.place import kept_once
 from tracker.redis_check import masked
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,79 @@ async def test_kill_minus_nine_of_tracker_or_redis_loses_nothing_that_was_answer
             output = (await process.communicate())[0].decode()
         assert process.returncode == os.EX_UNAVAILABLE
         assert "Error: the private redis-server ended" in output
+
+
+async def test_trackers_on_one_redis_and_one_directory_are_one(tmp_path, redis, redis_url):
+    data, where = tmp_path / "data", ("--redis-url", redis_url)
+    data.mkdir()
+    async with served(data, *where, "--checkers", "0") as (_, one):
+        token = (data / "admin-token").read_text().strip()
+        async with served(data, *where) as (_, two):
+            assert one != two
+            assert (data / "admin-token").read_text().strip() == token
+            async with TrackerClient(two, token) as admin:
+                await admin.add_crawl(NewCrawl(name="A", base="/x", paths=("a",), recipe=RECIPE))
+                account = await admin.add_account(NewAccount(name="ann"))
+            async with TrackerClient(one, account.token) as worker:
+                lease = (await worker.lease(LeaseRequest(worker="pc", version="1"))).lease
+                shard = make_shard(tmp_path / "shard", RECIPE, lease=lease)
+                [slot] = (await worker.plan_uploads(lease.lease_id, shard.files)).slots
+                await worker.upload_file(slot, shard.directory / slot.name)
+                await worker.complete(lease.lease_id, Completion(manifest=shard.manifest))
+                await settled(worker, lease.lease_id)  # by the other one
+
+        other = tmp_path / "other"
+        status, sentence = await fails(other, *where)
+        assert status == os.EX_CONFIG
+        assert sentence == (
+            f"Error: the shards of Redis at {redis_url} lie in another directory than {other}; "
+            "start with that one as --data, or choose another --redis-url"
+        )
+        assert (await fails(data))[0] == os.EX_CANTCREAT  # with a Redis of its own it shares none
+        (other / "store-id").write_text("")
+        status, sentence = await fails(other, *where)
+        assert status == os.EX_CONFIG
+        assert f"{other / 'store-id'} holds no store id" in sentence
+
+
+async def test_a_stolen_token_that_was_replaced_is_not_taken_after_a_start(
+    tmp_path, redis, redis_url
+):
+    where = ("--redis-url", redis_url)
+    file = tmp_path / "admin-token"
+    async with served(tmp_path, *where) as (process, url):
+        stolen = file.read_text().strip()
+        async with TrackerClient(url, stolen) as operator:
+            await operator.renew_token("operator")
+        await stopped(process)
+    async with served(tmp_path, *where) as (process, url):
+        async with TrackerClient(url, stolen) as thief:
+            with pytest.raises(Unauthorized):
+                await thief.accounts()
+        [warning] = [line for line in (await stopped(process)).splitlines() if str(file) in line]
+        assert "not taken any more" in warning
+        assert "delete the file" in warning
+    file.unlink()
+    async with served(tmp_path, *where) as (process, url):
+        async with TrackerClient(url, file.read_text().strip()) as operator:
+            assert (await operator.accounts()).rows
+        assert "not taken any more" not in await stopped(process)
+
+
+async def stopped(process):
+    """What the process wrote until it ended at our request."""
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(20):
+        return (await process.communicate())[0].decode()
+
+
+async def test_trackers_that_start_at_once_have_one_token(tmp_path):
+    new = [new_token() for _ in range(20)]
+    path = tmp_path / "token"
+    kept = await asyncio.gather(*(asyncio.to_thread(kept_once, path, token) for token in new))
+    assert len(set(kept)) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["token"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def settled(worker, lease_id):

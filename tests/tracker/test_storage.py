@@ -1,9 +1,11 @@
 """The local store: whole files or none, and nothing changes once it is sealed."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -12,6 +14,7 @@ from laion_protocol import LeaseLost, StorageFull, UploadMismatch
 from tracker.storage import LocalStore, shard_prefix
 
 PREFIX = shard_prefix(f"CC-1~7~{'a' * 32}")
+NAMES = ("shard.parquet",)
 
 
 def sha256(data):
@@ -131,20 +134,81 @@ async def test_nothing_changes_in_a_sealed_shard(store, tmp_path):
         store.put(PREFIX, "shard.parquet", late(), size=7, sha256=sha256(b"swapped"))
     )
     await begun.wait()
-    await store.seal(PREFIX)
+    await store.seal(PREFIX, NAMES)
     go.set()
-    await asyncio.gather(upload, return_exceptions=True)
-    await store.seal(PREFIX)
+    with pytest.raises(LeaseLost):
+        await upload
+    await store.seal(PREFIX, NAMES)
     async with store.checkout(PREFIX) as directory:
         assert (directory / "shard.parquet").read_bytes() == b"checked"
 
 
-async def test_a_directory_that_is_sealed_in_the_last_moment_refuses_the_file(store, monkeypatch):
+async def test_a_file_that_comes_after_the_seal_is_refused_and_leaves_nothing(store, tmp_path):
+    for prefix in (PREFIX, shard_prefix(f"CC-1~8~{'b' * 32}")):  # the second one got no file
+        if prefix == PREFIX:
+            await put(store)
+        await store.seal(prefix, NAMES)
+        with pytest.raises(LeaseLost):
+            await store.put(prefix, "x", body(b"late"), size=4, sha256=sha256(b"late"))
+    assert files_under(tmp_path) == [f"shards/{PREFIX}/shard.parquet"]
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_a_file_that_comes_in_while_its_shard_is_removed_is_refused(store, tmp_path):
     await put(store)
-    await store.seal(PREFIX)
-    monkeypatch.setattr("tracker.storage.make_directory", lambda _: None)
+
+    async def late():
+        await store.remove(PREFIX)
+        yield b"late"
+
     with pytest.raises(LeaseLost):
-        await put(store, b"late")
+        await store.put(PREFIX, "x", late(), size=4, sha256=sha256(b"late"))
+    assert files_under(tmp_path) == []
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_a_sealed_shard_has_only_the_files_that_were_named(store, tmp_path):
+    await put(store)
+    await put(store, b"smuggled", "shard-1.parquet")
+    moved, target = tmp_path / "uploads" / PREFIX, tmp_path / "shards" / PREFIX
+    target.parent.mkdir(parents=True)
+    moved.rename(target)  # a tracker that died in the middle of `seal`
+    for _ in range(2):
+        await store.seal(PREFIX, NAMES)
+        await store.describe(PREFIX, "{}")
+        names = sorted(path.name for path in target.iterdir())
+        assert names == ["manifest.json", "shard.parquet"]
+
+
+async def test_directories_of_a_job_go_with_its_last_open_shard(store, tmp_path):
+    uploads = tmp_path / "uploads"
+    other = shard_prefix(f"CC-1~7~{'b' * 32}")
+    await put(store)
+    await store.put(other, "x", body(b"data"), size=4, sha256=sha256(b"data"))
+    await store.seal(PREFIX, NAMES)
+    assert [path.name for path in uploads.glob("*/*/*")] == ["b" * 32]
+    await store.remove(other)
+    assert list(uploads.iterdir()) == []
+    assert uploads.is_dir()
+
+
+async def test_an_upload_arrives_while_another_tracker_tidies_its_directories(store, tmp_path):
+    done = threading.Event()
+
+    def tidy():
+        while not done.wait(0.001):
+            for name in ("CC-1/00000007", "CC-1"):
+                with contextlib.suppress(OSError):
+                    (tmp_path / "uploads" / name).rmdir()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asyncio.to_thread(tidy))
+        try:
+            for _ in range(150):
+                await put(store)
+                await store.remove(PREFIX)
+        finally:
+            done.set()
 
 
 async def test_a_removed_shard_is_gone_open_or_sealed(store, tmp_path):
@@ -152,7 +216,7 @@ async def test_a_removed_shard_is_gone_open_or_sealed(store, tmp_path):
     await put(store)
     await store.remove(PREFIX)
     await put(store)
-    await store.seal(PREFIX)
+    await store.seal(PREFIX, NAMES)
     await store.describe(PREFIX, "{}")
     await store.remove(PREFIX)
     assert files_under(tmp_path) == []
@@ -182,7 +246,7 @@ async def test_abandoned_uploads_are_removed_but_not_sealed_shards(store, tmp_pa
     os.utime(tmp_path / "uploads" / PREFIX, (time.time() - 7200,) * 2)
     assert await store.sweep_open(3600) == 1
     await put(store)
-    await store.seal(PREFIX)
+    await store.seal(PREFIX, NAMES)
     os.utime(tmp_path / "shards" / PREFIX, (time.time() - 7200,) * 2)
     assert await store.sweep_open(3600) == 0
     assert (tmp_path / "shards" / PREFIX / "shard.parquet").exists()

@@ -1,6 +1,7 @@
 """The loop around the check: what happens when it is killed, late, or without Redis."""
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -70,6 +71,21 @@ async def test_an_accepted_shard_keeps_its_files_and_a_manifest(handed_in, setti
     told = json.loads(manifest.read_text())
     assert (told["job"], told["account"], told["attempt"]) == (str(lease.job), "ann", 1)
     assert told["counts"]["kept"] == 5
+
+
+async def test_only_files_of_the_manifest_stay_in_an_accepted_shard(handed_in, settings):
+    queue, store, lease = handed_in
+
+    async def body():
+        yield b"not checked"
+
+    sha256 = hashlib.sha256(b"not checked").hexdigest()
+    prefix = shard_prefix(lease.lease_id)
+    await store.put(prefix, "shard-1.parquet", body(), size=11, sha256=sha256)
+    await Verifier(queue, store, Checker(GOOD), settings).check_all()
+    assert (await queue.receipt(lease.lease_id, "ann")).outcome is Outcome.OK
+    stored = sorted(path.name for path in (settings.data / "shards" / prefix).iterdir())
+    assert stored == ["manifest.json", "shard.parquet"]
 
 
 async def test_a_rejected_shard_is_removed(handed_in, settings):

@@ -20,6 +20,7 @@ from worker_client.disk import DiskFull
 from worker_client.errors import AlreadyRunning
 from worker_client.interrupt import Interrupt
 from worker_client.pipeline.chain import ChainOptions, run_chunk
+from worker_client.pipeline.model_files import OutOfMemory
 from worker_client.runner import Runner
 from worker_client.settings import WorkerSettings
 from worker_client.state import StateDirectory
@@ -233,11 +234,26 @@ async def test_a_source_that_is_gone_is_the_jobs_fault_and_the_worker_goes_on(
     assert "pausing" not in p.said
 
 
-async def test_a_full_disk_is_this_machines_fault_and_makes_it_pause_ever_longer(
+async def test_a_full_disk_gives_the_job_back_and_ends_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object) -> None:
         raise DiskFull("the disk that holds it is full; free some space and start again")
+
+    monkeypatch.setattr(runner_module, "run_chunk", full)
+    p = await start(files=3)
+    with pytest.raises(DiskFull):
+        await p.run()
+    assert "failed (worker): the disk that holds it is full" in p.said
+    jobs = (await p.stats()).jobs
+    assert (jobs.pending, jobs.leased) == (3, 0)
+
+
+async def test_what_is_this_machines_fault_makes_it_pause_ever_longer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OutOfMemory("this machine is too small for the model")
 
     pauses = []
 
@@ -249,7 +265,7 @@ async def test_a_full_disk_is_this_machines_fault_and_makes_it_pause_ever_longer
     p = await start(files=3)
     await p.run(most_jobs=3)
     assert pauses == [0.05, 0.1, 0.2]
-    assert "failed (worker): the disk that holds it is full" in p.said
+    assert "failed (worker): this machine is too small" in p.said
     jobs = (await p.stats()).jobs
     assert jobs.pending == 3
 

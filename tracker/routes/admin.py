@@ -16,7 +16,7 @@ from laion_protocol.messages import (
     Requeued,
     StaleJobs,
 )
-from tracker.auth import Admin, Have
+from tracker.auth import Admin, Have, OwnAdmin
 from tracker.model_files import MAX_MODEL_BYTES
 from tracker.queue import HeldLease, JobRef
 from tracker.resources import Resources
@@ -32,7 +32,7 @@ Seconds = Annotated[float | None, Query(ge=0, le=10**7)]
 
 
 @router.post("/accounts")
-async def add_account(new: NewAccount, admin: Admin, have: Have) -> AccountAdded:
+async def add_account(new: NewAccount, admin: OwnAdmin, have: Have) -> AccountAdded:
     """Make an account; the answer holds its token, once."""
     async with have.audit.row(admin, "account_add", new.name, reason=f"role {new.role}"):
         token = await have.accounts.add(new.name, new.role, new.discord_id)
@@ -40,13 +40,13 @@ async def add_account(new: NewAccount, admin: Admin, have: Have) -> AccountAdded
 
 
 @router.get("/accounts")
-async def list_accounts(_admin: Admin, have: Have) -> Accounts:
+async def list_accounts(_admin: OwnAdmin, have: Have) -> Accounts:
     """Every account, without tokens."""
     return Accounts(rows=await have.accounts.rows())
 
 
 @router.post("/accounts/{name}/revoke", status_code=204)
-async def revoke_account(name: AccountName, admin: Admin, have: Have) -> Response:
+async def revoke_account(name: AccountName, admin: OwnAdmin, have: Have) -> Response:
     """From now on none of the account's tokens is taken."""
     async with have.audit.row(admin, "account_revoke", name):
         await have.accounts.revoke(name)
@@ -54,7 +54,7 @@ async def revoke_account(name: AccountName, admin: Admin, have: Have) -> Respons
 
 
 @router.post("/accounts/{name}/token")
-async def renew_token(name: AccountName, admin: Admin, have: Have) -> AccountAdded:
+async def renew_token(name: AccountName, admin: OwnAdmin, have: Have) -> AccountAdded:
     """A new token in place of the account's old ones, e.g. when it was lost."""
     async with have.audit.row(admin, "account_token", name):
         role, token = await have.accounts.renew(name)
@@ -62,7 +62,7 @@ async def renew_token(name: AccountName, admin: Admin, have: Have) -> AccountAdd
 
 
 @router.put("/files/{sha256}", status_code=204)
-async def put_file(sha256: Sha256, request: Request, admin: Admin, have: Have) -> Response:
+async def put_file(sha256: Sha256, request: Request, admin: OwnAdmin, have: Have) -> Response:
     """Keep a file that recipes name by its hash; the hash is checked."""
     size = announced_size(request, MAX_MODEL_BYTES)
     async with have.audit.row(admin, "file_put", sha256):

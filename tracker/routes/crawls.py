@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from laion_protocol import InvalidRequest
 from laion_protocol.messages import CrawlAdded, Name, NewCrawl
-from tracker.auth import Admin, Have
+from tracker.auth import Admin, Have, OwnAdmin
 
 from .bodies import whole
 from .errors import first_problem
@@ -21,7 +21,7 @@ CrawlName = Annotated[Name, Path()]
 
 
 @router.post("")
-async def add(request: Request, admin: Admin, have: Have) -> CrawlAdded:
+async def add(request: Request, admin: OwnAdmin, have: Have) -> CrawlAdded:
     """Add a crawl; adding the same again changes nothing."""
     # Read here, not by the framework: only an admin may make the tracker hold so long a body.
     try:

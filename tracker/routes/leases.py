@@ -1,10 +1,10 @@
 """A worker's calls about its jobs."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from laion_protocol import CrawlState, LeaseLost, UploadMismatch
+from laion_protocol import CrawlState, JobState, LeaseLost, Outcome, UploadMismatch
 from laion_protocol.messages import (
     Completion,
     Failure,
@@ -22,6 +22,9 @@ from tracker.auth import Have, Worker
 from tracker.storage import shard_prefix
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
+
+#: What only the check of a shard ends in.
+_CHECKED: Final = (Outcome.OK, Outcome.LATE_OK, Outcome.INVALID)
 
 
 @router.post("")
@@ -68,8 +71,12 @@ async def complete(
     try:
         lease = await have.queue.open_lease(lease_id, caller.account)
     except LeaseLost:
-        # A repeat gets its receipt again; anybody else hears why not.
-        return await have.queue.complete(lease_id, caller.account, manifest)
+        # A repeat gets its receipt again; anybody else hears why not. Nothing is handed in here:
+        # the lease may be open again by now, and this manifest was not looked at.
+        receipt = await have.queue.receipt(lease_id, caller.account)
+        if not _handed_in(receipt):
+            raise
+        return receipt
     await have.leasing.check_manifest(lease, manifest)
     prefix = shard_prefix(lease_id)
     for file in manifest.files:
@@ -97,3 +104,11 @@ async def fail(lease_id: LeaseId, failure: Failure, caller: Worker, have: Have) 
     )
     await have.store.remove(shard_prefix(lease_id))
     return receipt
+
+
+def _handed_in(receipt: Receipt) -> bool:
+    """Whether a shard came under this lease. While another lease's shard is checked, this one
+    has ended."""
+    if receipt.outcome is None:
+        return receipt.state is JobState.VERIFYING
+    return receipt.outcome in _CHECKED
