@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.exceptions import AuthenticationError, RedisError
 
 from .place import CannotServe
@@ -13,6 +14,22 @@ from .place import CannotServe
 log = logging.getLogger(__name__)
 
 _OLDEST_REDIS: Final = (6, 2)
+
+
+def check_url(url: str) -> None:
+    """The operator's words make a Redis URL.
+
+    Raises:
+        CannotServe: they do not. The message repeats none of them: a password may be among them.
+    """
+    try:
+        parse_url(url)
+    except ValueError:
+        raise CannotServe(
+            "--redis-url is no Redis URL; it looks like redis://:PASSWORD@HOST:6379/0, "
+            "rediss://… or unix://…, with the password percent-encoded",
+            os.EX_USAGE,
+        ) from None  # the cause repeats parts of the URL
 
 
 async def check_redis(redis: Redis, url: str) -> None:

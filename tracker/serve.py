@@ -31,7 +31,7 @@ from .place import (
     write_address,
 )
 from .private_redis import AppendFsync, PrivateRedis, PrivateRedisFailed
-from .redis_check import check_redis
+from .redis_check import check_redis, check_url
 from .settings import Settings
 from .store_id import check_store
 
@@ -72,6 +72,7 @@ async def _database(
 ) -> AsyncIterator[tuple[str, "asyncio.Task[int] | None"]]:
     """Redis's URL, and a task that ends when a private one dies."""
     if settings.redis_url:
+        check_url(settings.redis_url)
         yield settings.redis_url, None
         return
     try:

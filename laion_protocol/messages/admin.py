@@ -1,8 +1,9 @@
 """What an admin, and the bot that acts for one, ask of the tracker."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 
 from laion_protocol.message import Message
 from laion_protocol.recipe import Recipe
@@ -23,6 +24,25 @@ class NewCrawl(Message):
     seed: int | None = Field(
         default=None, ge=0, lt=2**31, description="of the order; random by default"
     )
+
+    @field_validator("base")
+    @classmethod
+    def _no_secret(cls, base: str) -> str:
+        if "@" in urlsplit(base).netloc:
+            raise ValueError("every worker reads the base; it must not hold a user or password")
+        return base
+
+    @field_validator("paths")
+    @classmethod
+    def _each_once_and_inside(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        seen: set[str] = set()
+        for path in paths:
+            if path in seen:
+                raise ValueError(f"{path!r} is listed twice; its samples would be in twice")
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"{path!r} leads out of the base; give a path inside it")
+            seen.add(path)
+        return paths
 
 
 class CrawlAdded(Message):
