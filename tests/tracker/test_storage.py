@@ -210,6 +210,8 @@ async def test_an_upload_arrives_while_another_tracker_tidies_its_directories(st
         finally:
             done.set()
 
+    assert not (tmp_path / "uploads" / PREFIX).exists()
+
 
 async def test_a_removed_shard_is_gone_open_or_sealed(store, tmp_path):
     await store.remove(PREFIX)

@@ -4,6 +4,7 @@ Nearly always that is one file, under its plain name; the second would be `shard
 """
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Final, Self
@@ -30,7 +31,7 @@ class ShardTooLarge(Exception):
     """More files than a shard may have; the crawl must cut its sources into more parts."""
 
 
-class _NumberedFiles:
+class _NumberedFiles(ABC):
     """Files `name.suffix`, `name-1.suffix`, … in a directory, synced when closed."""
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -55,9 +56,9 @@ class _NumberedFiles:
         finally:
             self._abandon()
 
+    @abstractmethod
     def _start(self) -> None:
         """Begin the next file."""
-        raise NotImplementedError
 
     def _end(self) -> None:
         """Make the file at hand whole, if there is one."""
