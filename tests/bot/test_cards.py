@@ -162,7 +162,7 @@ CRAWLS = st.builds(
     jobs=JOBS,
     state=st.sampled_from(CrawlState),
     drops=st.just({}),
-    eta_seconds=st.none() | st.floats(0, allow_infinity=True, allow_nan=False),
+    eta_seconds=st.none() | st.floats(0, allow_infinity=False, allow_nan=False),
     attempts=COUNTS,
     pairs=COUNTS,
     kept=COUNTS,

@@ -124,6 +124,17 @@ def test_a_budget_filled_by_hostile_bodies_pauses_them_and_recovers():
     assert peak < 2 * 200_000 + 400_000 + 8 * 2**16
 
 
+def test_a_piece_that_was_kept_while_paused_may_be_the_one_too_many():
+    """The second piece of each body waits in libcurl, and is over the cap when it goes on."""
+    endless = [Pair(f"http://bad{n}.test/endless/{n}", "t", "") for n in range(6)]
+    with ImageServer() as server:
+        for _ in range(3):
+            tight = settings(server, in_flight=6, max_buffered=1, max_bytes=len(BODY) * 3 // 2)
+            with Downloader(tight) as downloader:
+                found = list(downloader.fetch(endless, threading.Event()))
+            assert [item.reason for item in found] == [DropReason.TOO_MANY_BYTES] * 6
+
+
 def test_large_bodies_that_fill_the_budget_together_all_arrive():
     large = bytes(300_000)
     with ImageServer(files={"large.jpg": large}) as server:

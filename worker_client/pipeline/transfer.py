@@ -126,10 +126,17 @@ class Handle:
         """Bytes of the body so far."""
         return self.transfer.answer.size if self.transfer is not None else 0
 
-    def resume(self) -> None:
-        """Go on reading a body that was paused."""
+    def resume(self) -> int | None:
+        """Go on reading a body that was paused; libcurl's code if that ended the request.
+
+        libcurl hands on the piece that it kept before it returns, and the piece may be refused.
+        """
         self.paused = False
-        self.curl.pause(pycurl.PAUSE_CONT)
+        try:
+            self.curl.pause(pycurl.PAUSE_CONT)
+        except pycurl.error as error:
+            return int(error.args[0])
+        return None
 
     def reason(self, code: int) -> DropReason:
         """What the pair is dropped for when its request ended with this libcurl error."""

@@ -249,11 +249,16 @@ class TransferLoop:
             return
         if not self._budget.is_overfull:
             for handle in paused:
-                handle.resume()
+                self._resume_one(handle)
         elif self._results.empty() and not any(h.favoured for h in self._running.values()):
             largest = max(paused, key=lambda handle: handle.size)
             largest.favoured = True
-            largest.resume()
+            self._resume_one(largest)
+
+    def _resume_one(self, handle: Handle) -> None:
+        code = handle.resume()
+        if code is not None:
+            self._ended(handle, code)
 
     def _collect(self) -> None:
         """Take in the requests that have ended."""
