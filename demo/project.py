@@ -147,8 +147,11 @@ class Project:
             async with asyncio.timeout(COMMAND_SECONDS):
                 said, _ = await process.communicate()
         except TimeoutError:
-            process.kill()
             raise ChildFailed(f"`tracker {' '.join(arguments)}` does not end") from None
+        finally:
+            if process.returncode is None:  # Ctrl-C, or the time is over
+                process.kill()
+                await process.wait()
         if process.returncode:
             message = said.decode("utf-8", "replace").strip()
             raise ChildFailed(f"`tracker {' '.join(arguments)}` said: {message}")

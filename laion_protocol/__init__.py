@@ -6,6 +6,9 @@ HTTP, is imported by name.
 
 from .drops import Damage, DropReason
 from .errors import (
+    AccessDenied,
+    AuthorizationPending,
+    CodeExpired,
     Conflict,
     ErrorBody,
     ErrorCode,
@@ -13,6 +16,8 @@ from .errors import (
     InvalidRequest,
     LeaseLost,
     NotFound,
+    RateLimited,
+    SlowDown,
     StorageFull,
     TooLarge,
     TrackerError,
@@ -23,13 +28,26 @@ from .errors import (
 )
 from .manifest import Counts, FileEntry, Manifest, SourceDigest
 from .recipe import PRODUCTION_MODEL, ModelSpec, Recipe
-from .states import CrawlState, FailureClass, IdleReason, JobState, Outcome, Role, SourceKind
+from .states import (
+    CrawlState,
+    FailureClass,
+    IdleReason,
+    JobState,
+    Outcome,
+    Role,
+    Scope,
+    SourceKind,
+    Stage,
+)
 
 PROTOCOL_VERSION = 1
 
 __all__ = [
     "PRODUCTION_MODEL",
     "PROTOCOL_VERSION",
+    "AccessDenied",
+    "AuthorizationPending",
+    "CodeExpired",
     "Conflict",
     "Counts",
     "CrawlState",
@@ -48,10 +66,14 @@ __all__ = [
     "ModelSpec",
     "NotFound",
     "Outcome",
+    "RateLimited",
     "Recipe",
     "Role",
+    "Scope",
+    "SlowDown",
     "SourceDigest",
     "SourceKind",
+    "Stage",
     "StorageFull",
     "TooLarge",
     "TrackerError",

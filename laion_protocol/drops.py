@@ -16,6 +16,7 @@ class DropReason(StrEnum):
     TEXT_TOO_SHORT = "text_too_short"
     LANGUAGE = "language"  #: not one of the recipe's languages
     DUPLICATE_PAIR = "duplicate_pair"  #: same URL and text as an earlier pair of this shard
+    KNOWN_PAIR = "known_pair"  #: another shard of the project has, or is about to have, this pair
     # met while downloading
     ADDRESS_REFUSED = (
         "address_refused"  #: private, loopback, link-local, metadata … or a port but 80/443

@@ -2,6 +2,10 @@
 it, the body carries its code, `TrackerClient` raises it again. Named by what the caller must do.
 
 TrackerError
+├── AuthorizationPending 400 authorization_pending  nobody approved the code yet; ask again
+├── SlowDown          400 slow_down           asked too soon; wait longer between two questions
+├── AccessDenied      400 access_denied       a person said no; start over only if they want
+├── CodeExpired       400 expired_token       the code is too old; start over
 ├── Unauthorized      401 unauthorized        stop; the token is wrong or revoked
 ├── Forbidden         403 forbidden           stop; this account may not do that
 ├── NotFound          404 not_found           the thing named does not exist
@@ -10,6 +14,7 @@ TrackerError
 ├── InvalidRequest    422 invalid_request     fix the request; sending it again is pointless
 ├── UploadMismatch    422 upload_mismatch     send again; what arrived was not what was announced
 ├── TooLarge          413 too_large           never send this; it is over the bound
+├── RateLimited       429 rate_limited        wait `retry_after`, then try again
 ├── StorageFull       507 storage_full        keep the shard, try again later
 └── Unavailable       503 unavailable         wait `retry_after`, then try again
 """
@@ -24,6 +29,10 @@ from .message import Message
 class ErrorCode(StrEnum):
     """The machine-readable half of an error body."""
 
+    AUTHORIZATION_PENDING = "authorization_pending"
+    SLOW_DOWN = "slow_down"
+    ACCESS_DENIED = "access_denied"
+    EXPIRED_TOKEN = "expired_token"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
@@ -32,6 +41,7 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     UPLOAD_MISMATCH = "upload_mismatch"
     TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
     STORAGE_FULL = "storage_full"
     UNAVAILABLE = "unavailable"
 
@@ -57,6 +67,30 @@ class TrackerError(Exception):
     def to_body(self) -> ErrorBody:
         """The JSON body that carries this refusal."""
         return ErrorBody(error=self.code, message=str(self), retry_after=self.retry_after)
+
+
+class AuthorizationPending(TrackerError):
+    """Nobody has approved the device code yet (RFC 8628, 3.5)."""
+
+    code, status = ErrorCode.AUTHORIZATION_PENDING, HTTPStatus.BAD_REQUEST
+
+
+class SlowDown(TrackerError):
+    """As pending, and asked too soon: wait five seconds longer from now on (RFC 8628, 3.5)."""
+
+    code, status = ErrorCode.SLOW_DOWN, HTTPStatus.BAD_REQUEST
+
+
+class AccessDenied(TrackerError):
+    """A person refused the device code (RFC 8628, 3.5)."""
+
+    code, status = ErrorCode.ACCESS_DENIED, HTTPStatus.BAD_REQUEST
+
+
+class CodeExpired(TrackerError):
+    """The device code is over, or was used (RFC 8628, 3.5)."""
+
+    code, status = ErrorCode.EXPIRED_TOKEN, HTTPStatus.BAD_REQUEST
 
 
 class Unauthorized(TrackerError):
@@ -105,6 +139,12 @@ class TooLarge(TrackerError):
     """More bytes than the tracker takes in one request."""
 
     code, status = ErrorCode.TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class RateLimited(TrackerError):
+    """More calls than one token or address may make; `retry_after` says when to go on."""
+
+    code, status = ErrorCode.RATE_LIMITED, HTTPStatus.TOO_MANY_REQUESTS
 
 
 class StorageFull(TrackerError):

@@ -34,6 +34,17 @@ class ShardAccepted(_Event):
     total: Count
 
 
+class FetchAccepted(_Event):
+    """A job's intermediate was accepted; the job waits for a worker that scores it."""
+
+    type: Literal["fetch_accepted"] = "fetch_accepted"
+    job: str
+    account: str
+    worker: str
+    kept: Count
+    pairs: Count
+
+
 class AttemptLost(_Event):
     """An attempt ended without a shard, and its job waits again."""
 
@@ -63,6 +74,6 @@ class CrawlFinished(_Event):
     dead: Count
 
 
-Event = CrawlAddedEvent | ShardAccepted | AttemptLost | JobDied | CrawlFinished
+Event = CrawlAddedEvent | ShardAccepted | FetchAccepted | AttemptLost | JobDied | CrawlFinished
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

@@ -8,6 +8,7 @@ from .drops import Damage, DropReason
 from .message import Message
 from .recipe import Sha256
 from .shard_format import FILE_NAME_PATTERN, MAX_FILE_BYTES, MAX_FILES
+from .states import Stage
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
@@ -57,8 +58,21 @@ class Manifest(Message):
     recipe_sha256: Sha256
     worker_version: str = Field(max_length=64)
     filter_version: str = Field(max_length=64)
-    model_sha256: Sha256 = Field(description="of the weights file")
+    stage: Stage = Field(
+        default=Stage.HYBRID,
+        description="fetch: the files are an intermediate, `kept` counts its samples; score: the "
+        "counts are those of both stages together",
+    )
+    model_sha256: Sha256 | None = Field(
+        default=None, description="of the weights file; None for an intermediate"
+    )
     source: SourceDigest
     counts: Counts
     files: tuple[FileEntry, ...] = Field(min_length=1, max_length=MAX_FILES)
     seconds: float = Field(ge=0, description="wall clock from lease to manifest")
+
+    @model_validator(mode="after")
+    def _scored(self) -> Self:
+        if (self.model_sha256 is None) != (self.stage is Stage.FETCH):
+            raise ValueError("`model_sha256` belongs to every stage but fetch")
+        return self

@@ -67,6 +67,7 @@ class Recipe(BaseModel):
     safety: bool = Field(
         default=True, description="tag NSFW by named prompts and drop by LAION's rule"
     )
+    dedupe: bool = Field(default=True, description="ask the tracker which pairs no other shard has")
     embeddings: bool = Field(default=False, description="also write image embeddings, fp16 npy")
 
     @property

@@ -28,6 +28,11 @@ COLUMNS: Final[dict[str, str]] = {
 SHARD_FILE: Final = "shard.parquet"
 EMBEDDINGS_FILE: Final = "image_embeddings.npy"
 
+#: What a fetch stage hands in for a score stage: one row a sample, with every column that needs no
+#: model, and the resized pictures in webdataset tars (`<SAMPLE_ID, 19 digits>.jpg`).
+INTERMEDIATE_FILE: Final = "fetched.parquet"
+IMAGES_FILE: Final = "images.tar"
+
 #: A shard is a list of files of at most this size, so that a broken upload resumes file by file.
 MAX_FILE_BYTES: Final = 32 * 2**20
 MAX_FILES: Final = 64

@@ -43,26 +43,55 @@ class SourceKind(StrEnum):
     WAT = "wat"  #: the extracted links as JSON: a seventh of the CPU (the cheap mode)
 
 
+class Stage(StrEnum):
+    """What a lease is for. A worker says which stages it can do."""
+
+    FETCH = "fetch"  #: extract, download, resize; hands in an intermediate (no GPU needed)
+    SCORE = "score"  #: CLIP and safety over an intermediate that another worker fetched
+    HYBRID = "hybrid"  #: both in one lease; nothing but the shard is uploaded
+
+
 class CrawlState(StrEnum):
     """Whether a crawl hands out jobs."""
 
     ACTIVE = "active"
-    PAUSED = "paused"
+    PAUSED = "paused"  #: no new leases; what is leased goes on
+    DRAINING = "draining"  #: as paused, and finished as soon as nothing is leased or verifying
+    FINISHED = "finished"  #: closed: no leases, and open ones are lost at their next heartbeat
 
 
 class IdleReason(StrEnum):
     """Why a lease request got no job. The same word in the API, the CLI and Discord."""
 
     NO_WORK = "no_work"  #: every job is leased, being verified or done
-    LEASE_LIMIT = "lease_limit"  #: this worker holds as many leases as one may
     PAUSED = "paused"  #: an admin paused the crawl or the project
+    DRAINING = "draining"  #: an admin lets this worker, or the crawl, run dry
+    MAINTENANCE = "maintenance"  #: the project rests, until a time that is told
     STORAGE_FULL = "storage_full"  #: the tracker has no room for another shard
     VERIFICATION_BACKLOG = "verification_backlog"  #: shards come in faster than they are checked
+    QUOTA = "quota"  #: this worker, or its account, holds as many leases as one may
+    COOLDOWN = "cooldown"  #: this worker's last jobs all failed by its own fault
+    OUTDATED = "outdated"  #: below the least worker version that the project takes
+    BANNED = "banned"  #: an admin banned this worker or its account
 
 
 class Role(StrEnum):
     """What an account may do."""
 
     VOLUNTEER = "volunteer"  #: run workers
+    MODERATOR = "moderator"  #: look after jobs and workers; `Scope` says what exactly
     ADMIN = "admin"  #: all of `/v1/admin`
     BOT = "bot"  #: ask for delegated tokens for people whom the tracker knows as admins
+
+
+class Scope(StrEnum):
+    """One kind of call that an account may make. A role is a set of these."""
+
+    WORK = "work"  #: lease, beat, upload, complete
+    JOBS = "jobs"  #: see stale jobs, requeue, undo
+    WORKERS = "workers"  #: drain, ban and pardon workers and accounts
+    PROJECT = "project"  #: pause, resume, maintenance, announcements
+    CRAWLS = "crawls"  #: add, drain, finish crawls and give model files
+    ACCOUNTS = "accounts"  #: add and revoke accounts and tokens, least worker version
+    AUDIT = "audit"  #: read the audit log
+    DELEGATE = "delegate"  #: ask for short-lived tokens in a person's name

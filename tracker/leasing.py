@@ -17,7 +17,7 @@ _MESSAGES: Final = {
     IdleReason.PAUSED: "an admin paused the project",
     IdleReason.STORAGE_FULL: "the tracker has no room for another shard",
     IdleReason.VERIFICATION_BACKLOG: "shards come in faster than the tracker checks them",
-    IdleReason.LEASE_LIMIT: "this worker holds as many leases as one may; finish or release one",
+    IdleReason.QUOTA: "this worker holds as many leases as one may; finish or release one",
 }
 #: Room and backlog change slowly; asking sooner helps nobody (times `idle_retry`).
 _PATIENCE: Final = {IdleReason.STORAGE_FULL: 10, IdleReason.PAUSED: 4}
@@ -94,7 +94,7 @@ class Leasing:
                 return self._describe(held, crawl, await self._queue.chunk(held.job))
             reasons.add(held)
         # The reason that the volunteer can do something about comes first.
-        for reason in (IdleReason.LEASE_LIMIT, IdleReason.NO_WORK, IdleReason.PAUSED):
+        for reason in (IdleReason.QUOTA, IdleReason.NO_WORK, IdleReason.PAUSED):
             if reason in reasons:
                 return reason
         return IdleReason.NO_WORK

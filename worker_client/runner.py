@@ -159,7 +159,7 @@ class Runner:
                     return None
                 return answer.lease
             if answer.idle is not None:
-                unsure = answer.idle.reason is IdleReason.LEASE_LIMIT
+                unsure = answer.idle.reason is IdleReason.QUOTA
                 await self._wait_idle(answer.idle)
         return None
 

@@ -6,8 +6,9 @@ from pydantic import AwareDatetime, Field
 
 from laion_protocol.manifest import Count, FileEntry, Manifest
 from laion_protocol.message import Message
-from laion_protocol.recipe import Recipe
-from laion_protocol.states import FailureClass, IdleReason, JobState, Outcome
+from laion_protocol.recipe import Recipe, Sha256
+from laion_protocol.shard_format import FILE_NAME_PATTERN, MAX_FILE_BYTES
+from laion_protocol.states import FailureClass, IdleReason, JobState, Outcome, Stage
 
 from .names import JobId, LeaseId, Name, Reason
 
@@ -17,6 +18,26 @@ class LeaseRequest(Message):
 
     worker: Name = Field(description="this machine's name, unique within its account")
     version: str = Field(max_length=64)
+    stages: tuple[Stage, ...] = Field(
+        default=(Stage.HYBRID,), min_length=1, max_length=3, description="what this worker can do"
+    )
+
+
+class Announcement(Message):
+    """What the project tells its volunteers."""
+
+    id: int = Field(ge=0, description="rises; a worker shows each once")
+    text: str = Field(max_length=500)
+    until: AwareDatetime | None = None
+
+
+class InputFile(Message):
+    """A file of an intermediate, for the score stage to read."""
+
+    name: str = Field(pattern=FILE_NAME_PATTERN)
+    size: int = Field(ge=0, le=MAX_FILE_BYTES, description="bytes")
+    sha256: Sha256
+    url: str = Field(description="relative to the tracker, or absolute for a store of its own")
 
 
 class Lease(Message):
@@ -33,6 +54,9 @@ class Lease(Message):
     parts: int = Field(ge=1)
     recipe: Recipe
     recipe_sha256: str
+    stage: Stage = Stage.HYBRID
+    inputs: tuple[InputFile, ...] = Field(default=(), description="stage score: the intermediate")
+    fetched: Manifest | None = Field(default=None, description="stage score: its manifest")
     attempt: int = Field(ge=1)
     deadline: AwareDatetime
     heartbeat_seconds: float = Field(
@@ -53,6 +77,8 @@ class LeaseAnswer(Message):
 
     lease: Lease | None = None
     idle: Idle | None = None
+    announcements: tuple[Announcement, ...] = ()
+    notice: str = Field(default="", description="for the volunteer, e.g. that an update is due")
 
 
 class HeldLeases(Message):
@@ -80,8 +106,9 @@ class HeartbeatAnswer(Message):
     """The lease's new deadline, and what the worker should do."""
 
     deadline: AwareDatetime
-    directive: Literal["continue", "pause"] = "continue"
+    directive: Literal["continue", "pause", "drain"] = "continue"
     message: str = ""
+    announcements: tuple[Announcement, ...] = ()
 
 
 class UploadRequest(Message):

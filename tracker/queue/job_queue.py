@@ -108,7 +108,7 @@ class JobQueue(QueueReader):
 
     async def lease(self, crawl: str, account: str, worker: str) -> HeldLease | IdleReason:
         """Give this worker the crawl's next job, or say why there is none
-        (`NO_WORK`, `PAUSED`, `LEASE_LIMIT`).
+        (`NO_WORK`, `PAUSED`, `QUOTA`).
 
         A job is not given back to the account that last failed it, or handed it back, while there
         is another one.

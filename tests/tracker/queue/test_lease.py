@@ -71,7 +71,7 @@ async def test_one_worker_cannot_hoard_jobs(redis, new_crawl):
     await queue.add(new_crawl(files=5))
     first = await queue.lease(CRAWL, "ada", "w")
     await queue.lease(CRAWL, "ada", "w")
-    assert await queue.lease(CRAWL, "ada", "w") is IdleReason.LEASE_LIMIT
+    assert await queue.lease(CRAWL, "ada", "w") is IdleReason.QUOTA
     assert (await queue.lease(CRAWL, "ada", "other")).worker == "other"
     await queue.release(first.lease_id, "ada", "bye")
     assert (await queue.lease(CRAWL, "ada", "w")).job != first.job

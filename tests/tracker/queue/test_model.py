@@ -197,7 +197,7 @@ class QueueMachine(RuleBasedStateMachine):
         waiting = [job for job in self.jobs if job.state is JobState.PENDING and job.tries]
         others = {job.index for job in waiting if job.shun != account}
         if holds >= MAX_HELD:
-            assert answer is IdleReason.LEASE_LIMIT
+            assert answer is IdleReason.QUOTA
             return multiple()
         if others:
             allowed = others

@@ -8,7 +8,7 @@
 -- ARGV  1 account   2 worker   3 secret of the new lease   4 lease duration, ms
 --       5 most leases of one worker
 -- Returns {'leased', row of `_rows.lua`}
---       | {'idle', 'no_work' | 'paused' | 'lease_limit'} | {'no_crawl'}
+--       | {'idle', 'no_work' | 'paused' | 'quota'} | {'no_crawl'}
 
 -- include: known
 -- include: attempts
@@ -33,7 +33,7 @@ local state, total, cursor, seed =
 if state == 'paused' then
   return { 'idle', 'paused' }
 elseif redis.call('SCARD', held) >= tonumber(ARGV[5]) then
-  return { 'idle', 'lease_limit' }
+  return { 'idle', 'quota' }
 end
 
 local j, own
