@@ -30,6 +30,7 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python -m benchmarks.queue
+	$(BIN)/python -m benchmarks.dedupe
 	$(BIN)/python -m benchmarks.reading
 
 clean:

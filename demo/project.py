@@ -89,8 +89,11 @@ class Project:
             raise ChildFailed(f"the tracker did not start in {START_SECONDS:g} s") from error
         self.url = json.loads(address.read_text())["url"]
 
-    async def add_volunteer(self, name: str, *, web: str) -> Volunteer:
-        """Make an account, and start a worker for it that may reach `web` (host:port) as well."""
+    async def add_volunteer(self, name: str, *, web: str, stages: str) -> Volunteer:
+        """Make an account, and start a worker for it that may reach `web` (host:port) as well.
+
+        `stages` is what the worker does of a job.
+        """
         said = await self._tracker_command("account", "add", name)
         token = _TOKEN.search(said)
         if token is None:
@@ -104,6 +107,7 @@ class Project:
             "worker_client", "run", "--tracker", self.url, "--token-file", str(token_file),
             "--worker", f"{name}s-pc", "--state-dir", str(home / "state"), "--decoders", "1",
             "--config", str(home / "no-config.toml"), "--allow-private", web,
+            "--stages", stages,
         )  # fmt: skip
         return Volunteer(name, await self._child(f"worker of {name}", command, log=name))
 

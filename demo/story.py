@@ -1,4 +1,4 @@
-"""The demo's story: two volunteers crawl, and one is struck down in the middle of a job."""
+"""The demo's story: three volunteers crawl, and one is struck down in the middle of a job."""
 
 import asyncio
 import time
@@ -24,6 +24,8 @@ from .truth import Truth
 from .watcher import Watcher
 from .web import Web
 
+#: What each one's worker does of a job.
+_VOLUNTEERS = {"alice": "hybrid,score", "bob": "hybrid,score", "carol": "fetch"}
 #: the feed from its first event on
 BEGINNING = "0"
 
@@ -162,7 +164,7 @@ class Story:
     async def _begin(
         self, project: Project, web: Web, crawls: tuple[Crawl, ...]
     ) -> list[Volunteer]:
-        """An admin adds the crawls while two volunteers come."""
+        """An admin adds the crawls while three volunteers come."""
         reach = f"127.0.0.1:{web.site.web_port}"
         try:
             async with asyncio.TaskGroup() as group:
@@ -174,14 +176,14 @@ class Story:
                         )
                     )
                 coming = [
-                    group.create_task(project.add_volunteer(name, web=reach))
-                    for name in ("alice", "bob")
+                    group.create_task(project.add_volunteer(name, web=reach, stages=stages))
+                    for name, stages in _VOLUNTEERS.items()
                 ]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         for crawl in crawls:
             self._say(f"Crawl {crawl.name!r} is added; it reads {crawl.kind.value.upper()} files.")
-        self._say("Alice and Bob lend their computers.")
+        self._say("Alice and Bob lend their computers; Carol's has no model, it only fetches.")
         return [task.result() for task in coming]
 
     async def _strike_down(
@@ -220,12 +222,15 @@ class Story:
         self._say(f"[bold green]{job.job} was done by {account}.[/]")
 
     async def _one_under_way(self, tracker: TrackerClient, project: Project) -> OpenJob:
-        """A leased job that has got somewhere: killing its worker loses work."""
+        """A leased job that has got somewhere: killing its worker loses work.
+
+        Never Carol's: hers is the only one that fetches for others.
+        """
         while True:
             project.check()
             held = await tracker.stale_jobs(silent_for=timedelta(0))
             for job in held.jobs:
-                if job.progress.downloaded:
+                if job.progress.downloaded and "score" in _VOLUNTEERS[job.account]:
                     return job
             await asyncio.sleep(0.2)
 

@@ -38,6 +38,7 @@ from .states import (
     Scope,
     SourceKind,
     Stage,
+    WorkerState,
 )
 
 PROTOCOL_VERSION = 1
@@ -80,5 +81,6 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UploadMismatch",
+    "WorkerState",
     "error_from",
 ]

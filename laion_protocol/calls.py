@@ -1,5 +1,6 @@
 """`Calls`: requests and answers as messages, over a `Transport`."""
 
+import secrets
 from contextlib import AsyncExitStack
 from io import BytesIO
 from typing import Self, TypeVar
@@ -23,10 +24,12 @@ class Calls:
         user_agent: str = "laion-worker",
         patience: float = 60.0,
         timeout: float = 60.0,
+        worker: str | None = None,
     ) -> None:
         self._http = Transport(
-            base_url, token, user_agent=user_agent, patience=patience, timeout=timeout
-        )
+            base_url, token, user_agent=user_agent, patience=patience, timeout=timeout,
+            worker=worker,
+        )  # fmt: skip
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -53,15 +56,41 @@ class Calls:
         answer: type[Answer],
         *,
         token: str | None = None,
+        key: str | None = None,
         repeatable: bool = True,
         patience: float | None = None,
     ) -> Answer:
-        body = message.model_dump_json().encode()
+        return await self._send(
+            "POST", path, answer, message=message, token=token, key=key,
+            repeatable=repeatable, patience=patience,
+        )  # fmt: skip
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        answer: type[Answer],
+        *,
+        message: Message | None = None,
+        token: str | None = None,
+        key: str | None = None,
+        repeatable: bool = True,
+        patience: float | None = None,
+    ) -> Answer:
+        headers = {} if message is None else {"Content-Type": "application/json"}
+        if key is not None:  # what is sent again under it is done once
+            headers["Idempotency-Key"] = key
+        body = None if message is None else message.model_dump_json().encode()
         raw = await self._http.call(
-            "POST", path, body=lambda: BytesIO(body), headers={"Content-Type": "application/json"},
-            token=token, repeatable=repeatable, patience=patience,
+            method, path, body=None if body is None else lambda: BytesIO(body),
+            headers=headers or None, token=token, repeatable=repeatable, patience=patience,
         )  # fmt: skip
         return parsed(answer, raw)
+
+
+def new_key() -> str:
+    """An idempotency key for one call: its answer may be lost, and the call sent again."""
+    return secrets.token_hex(16)
 
 
 def parsed(answer: type[Answer], raw: bytes) -> Answer:

@@ -9,8 +9,12 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from .admin_calls import AdminCalls
+from .dedupe_calls import DedupeCalls
+from .device_calls import DeviceCalls
 from .errors import Unavailable
 from .events import EVENT, Event
+from .fleet_calls import FleetCalls
+from .job_calls import JobCalls
 from .manifest import FileEntry
 from .messages import (
     Completion,
@@ -21,6 +25,7 @@ from .messages import (
     Heartbeat,
     HeartbeatAnswer,
     HeldLeases,
+    InputFile,
     Leaderboard,
     LeaseAnswer,
     LeaseRequest,
@@ -31,6 +36,7 @@ from .messages import (
     UploadRequest,
     UploadSlot,
 )
+from .project_calls import ProjectCalls
 from .transport import NotATracker
 
 __all__ = ["NotATracker", "TrackerClient"]
@@ -43,7 +49,7 @@ _MAX_EVENT_LINE = 2**20
 _IDLE = 60.0
 
 
-class TrackerClient(AdminCalls):
+class TrackerClient(AdminCalls, DedupeCalls, DeviceCalls, FleetCalls, JobCalls, ProjectCalls):
     """One caller's session with one tracker; use it in `async with`.
 
     Every call obeys the tracker's `retry_after`, else backs off with full jitter, until `patience`
@@ -113,18 +119,29 @@ class TrackerClient(AdminCalls):
 
         One try: raises `Unavailable` when the line breaks.
         """
+        await self._fetch(f"/v1/files/{sha256}", f"file {sha256}", to, most)
+
+    async def fetch_input(self, file: InputFile, to: BinaryIO) -> None:
+        """Write a file of an intermediate that the tracker itself keeps to `to`; the caller checks
+        size and hash.
+
+        One try: raises `Unavailable` when the line breaks.
+        """
+        if not file.url.startswith("/"):
+            raise ValueError(f"{file.name} lies in a store of its own, not with the tracker")
+        await self._fetch(file.url, file.name, to, file.size)
+
+    async def _fetch(self, path: str, what: str, to: BinaryIO, most: int) -> None:
         try:
-            async with self._http.open(
-                "GET", f"/v1/files/{sha256}", timeout=0, idle=_IDLE
-            ) as response:
+            async with self._http.open("GET", path, timeout=0, idle=_IDLE) as response:
                 to.seek(0)
                 to.truncate()
                 async for piece in response.content.iter_chunked(2**20):
                     if to.tell() + len(piece) > most:
-                        raise NotATracker(f"file {sha256} is over {most} bytes long")
+                        raise NotATracker(f"{what} is over {most} bytes long")
                     to.write(piece)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable(f"the line broke while fetching file {sha256}: {error}") from error
+            raise Unavailable(f"the line broke while fetching {what}: {error}") from error
 
     # ── what anyone may read ─────────────────────────────────────────────────────────────────────
 

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .states import SourceKind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+#: What a recipe may name in `formats`: what the workers of this version decode.
+IMAGE_FORMATS: Final = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")
 
 
 class ModelSpec(BaseModel):

@@ -29,7 +29,10 @@ SHARD_FILE: Final = "shard.parquet"
 EMBEDDINGS_FILE: Final = "image_embeddings.npy"
 
 #: What a fetch stage hands in for a score stage: one row a sample, with every column that needs no
-#: model, and the resized pictures in webdataset tars (`<SAMPLE_ID, 19 digits>.jpg`).
+#: model, and the pictures, resized for the model, in tars (see `picture_tar`), in any order.
+FETCHED_COLUMNS: Final = {
+    name: kind for name, kind in COLUMNS.items() if name not in ("NSFW", "similarity")
+}
 INTERMEDIATE_FILE: Final = "fetched.parquet"
 IMAGES_FILE: Final = "images.tar"
 

@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     RELEASED = "released"  #: the worker handed the job back
     FAILED = "failed"  #: the worker reported that it could not do the job
     INVALID = "invalid"  #: its shard was uploaded and rejected
-    SUPERSEDED = "superseded"  #: an admin took the job away
+    SUPERSEDED = "superseded"  #: an admin took the job away, or another result came first
 
 
 class FailureClass(StrEnum):
@@ -73,6 +73,14 @@ class IdleReason(StrEnum):
     COOLDOWN = "cooldown"  #: this worker's last jobs all failed by its own fault
     OUTDATED = "outdated"  #: below the least worker version that the project takes
     BANNED = "banned"  #: an admin banned this worker or its account
+
+
+class WorkerState(StrEnum):
+    """Whether a worker, or a whole account, gets jobs."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"  #: no new leases; what is leased may be finished
+    BANNED = "banned"  #: nothing of it is taken; its leases are taken away
 
 
 class Role(StrEnum):

@@ -12,7 +12,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from .backoff import full_jitter
-from .errors import ErrorBody, StorageFull, Unavailable, error_from
+from .errors import ErrorBody, RateLimited, StorageFull, Unavailable, error_from
 
 #: No answer of the API is larger; whoever sends more is not the tracker.
 _MAX_BODY = 64 * 2**20
@@ -34,6 +34,7 @@ class Transport:
         token: sent as a bearer token, to this tracker only.
         patience: seconds after which trying again ends in `Unavailable`; 0 tries once.
         timeout: seconds for one try, from connecting to the last byte of the answer.
+        worker: which of the account's machines this is; told with the token.
 
     Raises:
         ValueError: `base_url` is not an http(s) URL.
@@ -47,9 +48,11 @@ class Transport:
         user_agent: str,
         patience: float,
         timeout: float,
+        worker: str | None = None,
     ) -> None:
         self._base = _checked(base_url)
         self._token = token
+        self._worker = worker
         self._user_agent = user_agent
         self._patience = patience
         self._timeout = timeout
@@ -100,7 +103,7 @@ class Transport:
                     timeout=timeout,
                 ) as response:
                     return await _bounded(response, _MAX_BODY)
-            except (Unavailable, StorageFull) as refusal:
+            except (Unavailable, StorageFull, RateLimited) as refusal:
                 delay = _delay(refusal.retry_after, waits)
                 if time.monotonic() + delay > end:
                     raise
@@ -143,6 +146,8 @@ class Transport:
             bearer = token or self._token
             if bearer is not None:
                 sent["Authorization"] = f"Bearer {bearer}"
+                if self._worker is not None:
+                    sent["Laion-Worker"] = self._worker
         seconds = self._timeout if timeout is None else timeout or None
         async with self._session.request(
             method,

@@ -6,38 +6,60 @@ from contextlib import asynccontextmanager
 from typing import Final, TypedDict
 
 from fastapi import FastAPI
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.asyncio import Redis
 
-from .accounts import Accounts
+from .admission import Admission
 from .audit import Audit
+from .books import Books
+from .connection import connect
+from .dedupe import Dedupe
+from .dedupe.rebuild import Rebuild
 from .events import EventLog
+from .idempotency import Answers
+from .identity import Accounts, AddressHasher, DeviceLogins, Gate, Workers, address_key
 from .leasing import Leasing
+from .meter import Meter
 from .model_files import ModelFiles
-from .queue import JobQueue
+from .open_store import open_store
+from .project import Project
+from .queue import Failures, JobQueue
+from .queue.selection import Selections
+from .queue.undo import Actions
 from .resources import Resources
 from .routes import (
     admin,
+    admin_jobs,
+    admin_project,
+    admin_workers,
     crawls,
+    dedupe,
     delegations,
+    device_page,
+    devices,
     errors,
     events,
     files,
     health,
+    inputs,
     leases,
+    me,
+    metrics,
     stats,
     uploads,
+    workers,
 )
 from .routes.limits import Limits
 from .settings import Settings
 from .stats import Statistics
-from .storage import LocalStore
+from .troubles import Troubles
+from .turnstile import Turnstile
 from .verifier import Verifier
 from .verify import ShardChecker
 
-_CONNECTIONS: Final = 64
-_ROUTERS: Final = (leases, uploads, files, stats, events, crawls, admin, delegations, health)
+_ROUTERS: Final = (
+    leases, uploads, inputs, dedupe, files, stats, events, crawls, admin, admin_jobs, admin_workers,
+    admin_project, delegations, devices, device_page, me, workers, health, metrics,
+)  # fmt: skip
 
 
 class State(TypedDict):
@@ -53,13 +75,21 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with connect(settings.redis_url) as redis:
             resources = _build(redis, settings)
-            verifier = Verifier(resources.queue, resources.store, ShardChecker(), settings)
-            task = asyncio.create_task(verifier.run())
+            verifier = Verifier(
+                resources.queue, resources.store, ShardChecker(), settings, resources.dedupe,
+                Books(redis),
+            )  # fmt: skip
+            tasks = {
+                asyncio.create_task(verifier.run()),
+                asyncio.create_task(resources.meter.run()),
+            }
             try:
                 yield {"resources": resources}
             finally:
-                task.cancel()
-                await asyncio.wait({task})
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                await resources.rebuild.stop()
 
     app = FastAPI(title="LAION crawl tracker", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Limits, seconds=settings.body_seconds)
@@ -69,41 +99,51 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-@asynccontextmanager
-async def connect(redis_url: str) -> AsyncIterator[Redis]:
-    """A client that waits for a free connection instead of failing, and gives up on a silent
-    server after five seconds."""
-    pool = BlockingConnectionPool.from_url(
-        redis_url,
-        decode_responses=True,
-        max_connections=_CONNECTIONS,
-        timeout=10,
-        socket_timeout=5,
-        socket_connect_timeout=5,
-        health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-    )
-    redis = Redis.from_pool(pool)
-    try:
-        yield redis
-    finally:
-        await redis.aclose()
-
-
 def _build(redis: Redis, settings: Settings) -> Resources:
-    queue = JobQueue(redis, lease_duration=settings.lease_duration, max_held=settings.max_held)
-    store = LocalStore(settings.data)
+    queue = JobQueue(
+        redis,
+        lease_duration=settings.lease_duration,
+        max_held=settings.max_held,
+        max_held_account=settings.max_held_account,
+        max_lease=settings.max_lease,
+    )
+    store = open_store(settings)
     statistics = Statistics(redis, queue, silent_for=2 * settings.heartbeat)
+    project, failures, troubles = Project(redis), Failures(redis), Troubles(redis)
+    meter = Meter(redis, troubles)
+    admission = Admission(project, failures, troubles, store, statistics, settings)
+    dedupe_files = Dedupe(
+        settings.data / "dedupe",
+        capacity=settings.dedupe_pairs,
+        reserve_for=settings.dedupe_reserve.total_seconds(),
+    )
     return Resources(
         settings=settings,
         redis=redis,
         queue=queue,
+        selections=Selections(redis, queue),
+        actions=Actions(redis),
         events=EventLog(redis),
         accounts=Accounts(redis),
+        addresses=AddressHasher(address_key(settings.data), settings.trusted_proxies),
+        answers=Answers(redis),
+        devices=DeviceLogins(redis),
+        gate=Gate(redis, settings.rates),
+        workers=Workers(redis),
         audit=Audit(redis),
-        leasing=Leasing(queue, store, statistics, settings),
+        project=project,
+        failures=failures,
+        meter=meter,
+        turnstile=Turnstile(
+            at_once=settings.leases_at_once,
+            patience=settings.lease_patience,
+            most_waiting=settings.max_lease_queue,
+        ),
+        leasing=Leasing(queue, store, admission, project, meter, settings),
         statistics=statistics,
         store=store,
         files=ModelFiles(settings.data),
+        dedupe=dedupe_files,
+        rebuild=Rebuild(dedupe_files, queue, store, ShardChecker()),
         streams=asyncio.Semaphore(settings.max_event_streams),
     )

@@ -1,81 +1,159 @@
-"""Who calls: `Worker`, `Admin`, `OwnAdmin`, `Bot` are what a route takes that only they may call.
+"""Who calls: what a route takes that only some may call.
 
-`Admin` may be a bot that acts for an admin, `OwnAdmin` may not.
+`needs(Scope.X)` is the rule; the names below are that rule for the scopes. A bot that acts for a
+person has at most the scopes that can be lent.
 """
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from laion_protocol import Forbidden, Role, Unauthorized
+from laion_protocol import Forbidden, InvalidRequest, Role, Scope, Unauthorized
 
-from .accounts import Caller
+from .identity import Caller, Knock
+from .identity.caller import DELEGABLE
+from .identity.gate import Kind
 from .resources import Resources
 
 #: A token is 80 characters long; nothing longer is looked at.
 _MAX_HEADER = 200
+#: Which of the account's workers calls: the tracker notes it as seen, at no further cost.
+WORKER_HEADER: Final = "Laion-Worker"
+#: The same key sent again is the same act, done once.
+KEY_HEADER: Final = "Idempotency-Key"
+_NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
-def _resources(request: Request) -> Resources:
+def resources_of(request: Request) -> Resources:
+    """What `create_app` built."""
     resources: Resources = request.state.resources
     return resources
 
 
-Have = Annotated[Resources, Depends(_resources)]
+Have = Annotated[Resources, Depends(resources_of)]
 
 
-async def _caller(request: Request, have: Have) -> Caller:
+def address_of(request: Request) -> str:
+    """The caller's address as the gate takes it: a keyed hash."""
+    peer = request.client.host if request.client else ""
+    return resources_of(request).addresses.hashed(peer, request.headers.get("X-Forwarded-For", ""))
+
+
+async def anyone(request: Request) -> None:
+    """For routes without a token: not too often from one address."""
+    await resources_of(request).gate.admit_anyone(address_of(request))
+
+
+async def identify(request: Request, kind: Kind = "call") -> Caller:
+    """Who calls; at most one question to Redis for each request."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        worker = request.headers.get(WORKER_HEADER, "")
+        known = await resources_of(request).gate.admit(
+            Knock(_bearer(request), address_of(request), kind, worker if _is_name(worker) else "")
+        )
+        if KEY_HEADER in request.headers:
+            known = replace(known, idempotency_key=_key(request))
+        request.state.caller = known
+    return known
+
+
+def _bearer(request: Request) -> str:
     header = request.headers.get("Authorization", "")
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token or len(header) > _MAX_HEADER:
         raise Unauthorized("this call needs a token: send `Authorization: Bearer lw_…`")
-    return await have.accounts.find(token.strip())
+    return token.strip()
 
 
-Anyone = Annotated[Caller, Depends(_caller)]
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 64 and text[0] not in "._-" and _NAME.issuperset(text)
 
 
-async def _worker(caller: Anyone) -> Caller:
+def _key(request: Request) -> str:
+    key = request.headers.get(KEY_HEADER, "")
+    if len(key) > 128 or not key.isascii() or not (key.isprintable() or not key):
+        raise InvalidRequest(f"{KEY_HEADER}: up to 128 printable ASCII characters")
+    return key
+
+
+async def _anyone_known(request: Request) -> Caller:
+    return await identify(request)
+
+
+async def _worker(request: Request) -> Caller:
+    caller = _own_worker(await identify(request, "beat"))
+    _not_banned(caller)
+    return caller
+
+
+async def _leaser(request: Request) -> Caller:
+    return _own_worker(await identify(request, "lease"))
+
+
+def _own_worker(caller: Caller) -> Caller:
     if caller.role is Role.BOT or caller.act is not None:
         raise Forbidden("a bot runs no workers; use a volunteer's token")
+    if Scope.WORK not in caller.scopes:
+        raise Forbidden("this token may not do a worker's calls; use one with the scope 'work'")
     return caller
 
 
-async def _admin(request: Request, caller: Anyone, have: Have) -> Caller:
-    if caller.role is not Role.ADMIN:
-        await _note_refusal(request, caller, have)
-        raise Forbidden(
-            f"the account {caller.account!r} is not an admin's; only admins may do this"
-        )
-    return caller
+def _not_banned(caller: Caller) -> None:
+    if caller.banned is not None:
+        raise Forbidden(f"an admin banned you: {caller.banned}")
 
 
-async def _own_admin(
-    request: Request, caller: Annotated[Caller, Depends(_admin)], have: Have
-) -> Caller:
-    # Whoever takes over the bot has a minute of an admin's rights at every click: enough to
-    # requeue jobs, but not to make an account that lasts or to choose what all workers run.
-    if caller.act is not None:
-        await _note_refusal(request, caller, have)
-        raise Forbidden(
+def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency: the caller, who has this scope. Refusals are written down.
+
+    Raises:
+        Forbidden: the account, or the bot that acts for it, has not, or is banned.
+    """
+
+    async def having(request: Request) -> Caller:
+        caller = await identify(request)
+        refusal = _why_not(caller, scope)
+        if refusal is not None:
+            await _note_refusal(request, caller)
+            raise Forbidden(refusal)
+        return caller
+
+    return having
+
+
+def _why_not(caller: Caller, scope: Scope) -> str | None:
+    if caller.act is not None and scope not in DELEGABLE:
+        return (
             f"the bot {caller.act!r} may not do this for anybody; use your own token "
             "(`python -m tracker`)"
         )
-    return caller
+    if scope not in caller.scopes:
+        return (
+            f"the account {caller.account!r} is not an admin's, or this token not one for this; "
+            f"it needs the scope {scope.value!r}"
+        )
+    if caller.banned is not None:
+        return f"an admin banned you: {caller.banned}"
+    return None
 
 
-async def _note_refusal(request: Request, caller: Caller, have: Have) -> None:
+async def _note_refusal(request: Request, caller: Caller) -> None:
     action = f"{request.method} {request.url.path}"
-    await have.audit.write(caller, action, "", result=Forbidden.code.value)
+    await resources_of(request).audit.write(caller, action, "", result=Forbidden.code.value)
 
 
-async def _bot(caller: Anyone) -> Caller:
-    if caller.role is not Role.BOT:
-        raise Forbidden("only a bot's token may act for other people")
-    return caller
-
-
+Anyone = Annotated[Caller, Depends(_anyone_known)]
+#: A volunteer, about a lease that is held; banned ones are refused.
 Worker = Annotated[Caller, Depends(_worker)]
-Admin = Annotated[Caller, Depends(_admin)]
-OwnAdmin = Annotated[Caller, Depends(_own_admin)]
-Bot = Annotated[Caller, Depends(_bot)]
+#: A volunteer who asks for work; a banned one is told so in the answer (`Caller.banned`).
+Leaser = Annotated[Caller, Depends(_leaser)]
+ForJobs = Annotated[Caller, Depends(needs(Scope.JOBS))]
+ForWorkers = Annotated[Caller, Depends(needs(Scope.WORKERS))]
+ForProject = Annotated[Caller, Depends(needs(Scope.PROJECT))]
+ForCrawls = Annotated[Caller, Depends(needs(Scope.CRAWLS))]
+ForAccounts = Annotated[Caller, Depends(needs(Scope.ACCOUNTS))]
+ForAudit = Annotated[Caller, Depends(needs(Scope.AUDIT))]
+Bot = Annotated[Caller, Depends(needs(Scope.DELEGATE))]

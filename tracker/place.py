@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .accounts import new_token
+from .identity import new_token
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 TOKEN_FILE: Final = "admin-token"
 ADDRESS_FILE: Final = "tracker.json"
 _BACKLOG: Final = 2048
+#: Under this, a start would end in the middle of something.
+_LEAST_FREE: Final = 16 * 2**20
 
 
 class CannotServe(Exception):
@@ -74,6 +77,21 @@ def data_directory(data: Path, *, shared: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def check_disk(data: Path) -> None:
+    """There is room to start: Redis, token and address are written before anything is checked.
+
+    Raises:
+        CannotServe: the disk is full.
+    """
+    free = shutil.disk_usage(data).free
+    if free < _LEAST_FREE:
+        raise CannotServe(
+            f"the disk of {data} is full ({free // 2**20} MiB are free, {_LEAST_FREE // 2**20} are "
+            "needed to start); free some, or choose another --data",
+            os.EX_CANTCREAT,
+        )
 
 
 @contextlib.contextmanager

@@ -47,12 +47,20 @@ class PrivateRedis:
     `always` nothing; a crash of tracker or server loses nothing with either. The server listens on
     a unix socket that only this user can open, and stops when the tracker does, however it ends.
 
+    With `snapshot`, it starts with what the file `SNAPSHOT` in the directory holds, and writes
+    nothing: a copy to look at.
+
     Raises:
         PrivateRedisFailed: on entering.
     """
 
-    def __init__(self, directory: Path, *, appendfsync: AppendFsync = "everysec") -> None:
+    SNAPSHOT: Final = "snapshot.rdb"
+
+    def __init__(
+        self, directory: Path, *, appendfsync: AppendFsync = "everysec", snapshot: bool = False
+    ) -> None:
         self._directory = directory.resolve()
+        self._snapshot = snapshot
         self._appendfsync = appendfsync
         self._socket = _socket_path(self._directory)
         self._process: asyncio.subprocess.Process | None = None
@@ -61,6 +69,11 @@ class PrivateRedis:
     def url(self) -> str:
         """What `Redis.from_url` takes."""
         return f"unix://{quote(str(self._socket))}"
+
+    @property
+    def listens(self) -> bool:
+        """Whether somebody's server is there; it need not be ours."""
+        return self._socket.is_socket()
 
     async def __aenter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -118,7 +131,8 @@ class PrivateRedis:
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
             "dir": str(self._directory),
-            "appendonly": "yes",
+            "appendonly": "no" if self._snapshot else "yes",
+            "dbfilename": self.SNAPSHOT,
             "appendfsync": self._appendfsync,
             "save": "",
             "maxmemory-policy": "noeviction",

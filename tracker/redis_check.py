@@ -5,11 +5,11 @@ import os
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import AuthenticationError, RedisError
 
 from .place import CannotServe
+from .redis_url import parse_redis_url
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,12 @@ def check_url(url: str) -> None:
         CannotServe: they do not. The message repeats none of them: a password may be among them.
     """
     try:
-        parse_url(url)
+        parse_redis_url(url)
     except ValueError:
         raise CannotServe(
-            "--redis-url is no Redis URL; it looks like redis://:PASSWORD@HOST:6379/0, "
-            "rediss://… or unix://…, with the password percent-encoded",
+            "--redis-url is no Redis URL; it looks like redis://:PASSWORD@HOST:6379/0, rediss://…, "
+            "unix://…, redis+sentinel://HOST:26379,HOST:26379/NAME or "
+            "redis+cluster://HOST:6379,HOST:6379, with the password percent-encoded",
             os.EX_USAGE,
         ) from None  # the cause repeats parts of the URL
 
@@ -39,7 +40,7 @@ async def check_redis(redis: Redis, url: str) -> None:
         CannotServe: it does not, or is not.
     """
     try:
-        info: dict[str, Any] = await redis.info()
+        infos = await _infos(redis)
     except AuthenticationError as error:
         raise CannotServe(
             f"Redis at {masked(url)} refuses the password; check --redis-url", os.EX_NOPERM
@@ -49,16 +50,44 @@ async def check_redis(redis: Redis, url: str) -> None:
             f"Redis at {masked(url)} cannot be reached; start it, or check --redis-url",
             os.EX_UNAVAILABLE,
         ) from error
-    version = str(info.get("redis_version", "7.0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
-        raise CannotServe(
-            f"Redis at {masked(url)} is version {version}; the tracker needs 6.2 or later",
-            os.EX_UNAVAILABLE,
-        )
-    if info.get("maxmemory_policy", "noeviction") != "noeviction":
-        log.warning("Redis evicts keys when it is full: jobs can be lost; set noeviction")
-    if not info.get("aof_enabled", 1):
-        log.warning("Redis writes no append-only file: a crash of it loses accepted work")
+    for info in infos:
+        version = str(info.get("redis_version", "7.0"))
+        if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
+            raise CannotServe(
+                f"Redis at {masked(url)} is version {version}; the tracker needs 6.2 or later",
+                os.EX_UNAVAILABLE,
+            )
+    for sentence in _weaknesses(infos):
+        log.warning("%s", sentence)
+
+
+async def weaknesses(redis: Redis) -> tuple[str, ...]:
+    """Why this Redis may lose what it is given; a sentence for each reason.
+
+    Raises:
+        RedisError: it does not answer.
+    """
+    return _weaknesses(await _infos(redis))
+
+
+def _weaknesses(infos: list[dict[str, Any]]) -> tuple[str, ...]:
+    found = []
+    if any(info.get("maxmemory_policy", "noeviction") != "noeviction" for info in infos):
+        found.append("Redis evicts keys when it is full: jobs can be lost; set noeviction")
+    if not all(info.get("aof_enabled", 1) for info in infos):
+        found.append("Redis writes no append-only file: a crash of it loses accepted work")
+    if any(info.get("aof_last_write_status", "ok") != "ok" for info in infos):
+        found.append("Redis cannot write its append-only file: look at its disk")
+    return tuple(found)
+
+
+async def _infos(redis: Redis) -> list[dict[str, Any]]:
+    """`INFO` of the server, or of each master of a cluster."""
+    if isinstance(redis, RedisCluster):
+        answers = await redis.info(target_nodes=RedisCluster.PRIMARIES)
+        # one node's answer comes as it is
+        return [answers] if "redis_version" in answers else list(answers.values())
+    return [await redis.info()]
 
 
 def masked(url: str) -> str:

@@ -5,15 +5,23 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from .accounts import Accounts
 from .audit import Audit
+from .dedupe import Dedupe
+from .dedupe.rebuild import Rebuild
 from .events import EventLog
+from .idempotency import Answers
+from .identity import Accounts, AddressHasher, DeviceLogins, Gate, Workers
 from .leasing import Leasing
+from .meter import Meter
 from .model_files import ModelFiles
-from .queue import JobQueue
+from .project import Project
+from .queue import Failures, JobQueue
+from .queue.selection import Selections
+from .queue.undo import Actions
 from .settings import Settings
 from .stats import Statistics
 from .storage import ShardStore
+from .turnstile import Turnstile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +31,24 @@ class Resources:
     settings: Settings
     redis: Redis
     queue: JobQueue
+    selections: Selections
+    actions: Actions
     events: EventLog
     accounts: Accounts
+    addresses: AddressHasher
+    answers: Answers
+    devices: DeviceLogins
+    gate: Gate
+    workers: Workers
     audit: Audit
+    project: Project
+    failures: Failures
+    meter: Meter
+    turnstile: Turnstile  #: for lease requests
     leasing: Leasing
     statistics: Statistics
     store: ShardStore
     files: ModelFiles
+    dedupe: Dedupe
+    rebuild: Rebuild
     streams: asyncio.Semaphore  #: one permit for each event stream that may be open

@@ -1,30 +1,31 @@
-"""`serve`: one tracker process, from an empty directory to a clean stop."""
+"""`serve`: a tracker, of one process or several, from an empty directory to a clean stop."""
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import uvicorn
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from laion_protocol import Role, Unauthorized
 
-from .accounts import Accounts
-from .app import connect, create_app
+from .connection import connect
+from .fleet import Fleet
+from .identity import Accounts
+from .one_process import run_process
+from .open_store import NoStore, open_store
 from .place import (
     TOKEN_FILE,
     Address,
     CannotServe,
     admin_token,
+    check_disk,
     data_directory,
     listening,
     url_of,
@@ -32,21 +33,25 @@ from .place import (
 )
 from .private_redis import AppendFsync, PrivateRedis, PrivateRedisFailed
 from .redis_check import check_redis, check_url
+from .schema import ensure_schema
 from .settings import Settings
+from .shard_store import ShardStore
 from .store_id import check_store
 
 log = logging.getLogger(__name__)
 
 #: The account of the token in the data directory: whoever can read it runs the tracker.
 OPERATOR: Final = "operator"
-#: Seconds that running requests get to finish.
-_GRACE: Final = 10
 
 
 async def serve(
-    settings: Settings, address: Address, *, appendfsync: AppendFsync = "everysec"
+    settings: Settings,
+    address: Address,
+    *,
+    appendfsync: AppendFsync = "everysec",
+    workers: int = 1,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, with `workers` processes.
 
     With an empty `settings.redis_url`, a private Redis runs as long as the tracker does.
 
@@ -55,15 +60,30 @@ async def serve(
     """
     shared = bool(settings.redis_url)  # a private Redis has one tracker
     with data_directory(settings.data, shared=shared), listening(address) as listener:
+        check_disk(settings.data)
+        store = _store(settings)
         async with _database(settings, appendfsync) as (redis_url, died):
             async with connect(redis_url) as redis:
                 await check_redis(redis, redis_url)
-                await check_store(redis, redis_url, settings.data)
+                await ensure_schema(redis)
+                await check_store(redis, redis_url, store)
                 await _ensure_operator(redis, settings.data)
             url = url_of(address.host, listener.getsockname()[1])
             write_address(settings.data, url)
             log.info("the tracker serves %s, its data is in %s", url, settings.data)
-            await _run(replace(settings, redis_url=redis_url), listener, died)
+            await _run(replace(settings, redis_url=redis_url), listener, died, workers)
+
+
+def _store(settings: Settings) -> ShardStore:
+    try:
+        return open_store(settings)
+    except NoStore as error:
+        raise CannotServe(str(error), os.EX_USAGE) from error
+    except OSError as error:
+        raise CannotServe(
+            f"{settings.data} cannot be written ({error.strerror}); choose another --data",
+            os.EX_CANTCREAT,
+        ) from error
 
 
 @asynccontextmanager
@@ -113,44 +133,19 @@ async def _ensure_operator(redis: Redis, data: Path) -> None:
         raise CannotServe(f"Redis refuses to write: {error}", os.EX_UNAVAILABLE) from error
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's own way ends the process by the signal, before the private Redis is stopped."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
-
-
 async def _run(
-    settings: Settings, listener: socket.socket, died: "asyncio.Task[int] | None"
+    settings: Settings,
+    listener: socket.socket,
+    died: "asyncio.Task[int] | None",
+    workers: int,
 ) -> None:
-    config = uvicorn.Config(
-        create_app(settings),
-        lifespan="on",
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await asyncio.wait({serving} | ({died} if died else set()), return_when="FIRST_COMPLETED")
-    dead = died is not None and died.done()
-    server.should_exit = True
-    await serving
-    if dead and died is not None:
+    if workers > 1:
+        await Fleet(settings, listener, workers).run(died)
+    else:
+        await run_process(settings, listener, died)
+    if died is not None and died.done():
         raise CannotServe(
             f"the private redis-server ended (status {died.result()}); see "
             f"{settings.data / 'redis' / 'redis.log'}, then start the tracker again",
             os.EX_UNAVAILABLE,
         )
-    if not server.started:
-        raise CannotServe("the tracker did not start; its log says why", os.EX_SOFTWARE)

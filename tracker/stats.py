@@ -11,11 +11,9 @@ from redis.asyncio import Redis
 from laion_protocol import NotFound
 from laion_protocol.messages import CrawlStats, Leaderboard, LeaderboardRow, Stats
 
+from .identity import Workers
 from .queue import JobQueue, QueueStats
 
-#: worker (`account/name`) -> when it last asked for work or beat (Unix seconds)
-_SEEN: Final = "{workers}:seen"
-_ACTIVE: Final = timedelta(minutes=5)
 #: Anybody may ask for statistics; Redis is asked at most four times a second.
 _FRESH: Final = 0.25
 _MAX_ROWS: Final = 100
@@ -31,25 +29,16 @@ class Statistics:
     """
 
     def __init__(self, redis: Redis, queue: JobQueue, *, silent_for: timedelta) -> None:
-        self._redis = redis
+        self._workers = Workers(redis)
         self._queue = queue
         self._silent_for = silent_for
         self._lock = asyncio.Lock()
         self._crawls: tuple[CrawlStats, ...] = ()
         self._read_at = -_FRESH
 
-    async def seen(self, account: str, worker: str) -> None:
-        """A worker asked for work, or beat."""
-        now = time.time()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(_SEEN, {f"{account}/{worker}": now})
-            pipe.zremrangebyscore(_SEEN, "-inf", now - _ACTIVE.total_seconds())
-            await pipe.execute()
-
     async def workers_active(self) -> int:
         """How many workers were seen within the last five minutes."""
-        least = time.time() - _ACTIVE.total_seconds()
-        return int(await self._redis.zcount(_SEEN, least, "+inf"))
+        return await self._workers.active()
 
     async def crawls(self) -> tuple[CrawlStats, ...]:
         """Every crawl's numbers, at most a quarter of a second old."""
@@ -76,17 +65,24 @@ class Statistics:
         """The accounts with the most kept samples; who has as many has the same rank."""
         jobs: Counter[str] = Counter()
         kept: Counter[str] = Counter()
+        fetched: Counter[str] = Counter()
         for crawl in await self._queue.crawls():
             for account, credit in (await self._queue.credits(crawl.name)).items():
                 jobs[account] += credit.jobs
                 kept[account] += credit.kept
-        order = sorted(jobs, key=lambda account: (-kept[account], -jobs[account], account))
+                fetched[account] += credit.fetched
+        order = sorted(jobs, key=lambda a: (-kept[a], -jobs[a], -fetched[a], a))
         rows: list[LeaderboardRow] = []
         for place, account in enumerate(order[:_MAX_ROWS], start=1):
             tied = rows and rows[-1].kept == kept[account]
-            rank = rows[-1].rank if tied else place
             rows.append(
-                LeaderboardRow(rank=rank, account=account, jobs=jobs[account], kept=kept[account])
+                LeaderboardRow(
+                    rank=rows[-1].rank if tied else place,
+                    account=account,
+                    jobs=jobs[account],
+                    kept=kept[account],
+                    fetched=fetched[account],
+                )
             )
         return Leaderboard(rows=tuple(rows))
 
@@ -116,6 +112,7 @@ def _crawl_stats(stats: QueueStats, age: timedelta) -> CrawlStats:
         accepted_last_hour=stats.accepted_last_hour,
         accepted_last_day=stats.accepted_last_day,
         stale=stats.stale,
+        scoring=stats.scoring,
         eta_seconds=eta_seconds(left, stats.accepted_last_hour, age),
     )
 

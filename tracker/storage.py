@@ -1,89 +1,35 @@
-"""Where shards lie: `ShardStore`, and `LocalStore`, which is a directory.
-
-A key is minted by the tracker, never by a worker: `<crawl>/<job>/<lease>/<file>`. A shard is
-*open* while its files come in and *sealed* from the moment that it is checked: what was checked is
-what is kept, whatever still arrives.
-"""
+"""`LocalStore`: shards in a directory of this machine."""
 
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import random
-import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from laion_protocol import LeaseLost, Unavailable
+from laion_protocol import FileEntry, LeaseLost, Unavailable
 
 from .incoming import check_writable, make_directory, on_disk, received, sweep, sync_directory
+from .place import kept_once
+from .shard_store import DESCRIPTION, ShardStore, Slot, checked, lease_of, shard_prefix
 
-#: No part may start with a dot: neither `..` nor the store's own hidden files can be named.
-_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63}){0,3}")
+__all__ = ["LocalStore", "ShardStore", "lease_of", "shard_prefix"]
 
-#: What `describe` writes: beside the files that were handed in, and none of them.
-_DESCRIPTION: Final = "manifest.json"
 _TOO_LATE: Final = "this shard was handed in, or taken away, before the file was there"
 #: Directories come and go by single calls; nobody loses that race so often.
 _TRIES: Final = 20
-
-
-class ShardStore(Protocol):
-    """What the tracker asks of a store. `prefix` is a shard, `prefix/name` one of its files.
-
-    Every method may raise `StorageFull`.
-    """
-
-    async def put(
-        self, prefix: str, name: str, body: AsyncIterator[bytes], *, size: int, sha256: str
-    ) -> None:
-        """Keep `body` as a file of an open shard if it has that size and hash; else nothing.
-
-        Raises:
-            UploadMismatch: it has not.
-            LeaseLost: the shard is sealed, or was removed while `body` came.
-            Unavailable: other trackers keep changing the directories; send it again.
-        """
-
-    async def present(self, prefix: str, name: str, *, size: int, sha256: str) -> bool:
-        """Whether an open shard has a file of this name, size and hash."""
-
-    async def seal(self, prefix: str, names: Collection[str]) -> None:
-        """From now on nothing in this shard changes, and it has no files but `names`; safe to
-        repeat."""
-
-    def checkout(self, prefix: str) -> AbstractAsyncContextManager[Path]:
-        """A directory with the files of a sealed shard, to read from."""
-
-    async def describe(self, prefix: str, text: str) -> None:
-        """Keep `text` as `manifest.json` of a sealed shard."""
-
-    async def remove(self, prefix: str) -> None:
-        """Forget a shard, open and sealed; nothing there is fine."""
-
-    async def sweep_open(self, older_than: float) -> int:
-        """Remove open shards that got no file for so long (seconds); says how many."""
-
-    async def free_bytes(self) -> int:
-        """Room that is left, bytes."""
-
-    async def sweep(self, older_than: float) -> int:
-        """Remove what broken uploads left that is older than this (seconds); says how many."""
-
-    async def check(self) -> None:
-        """Raises `OSError` or `StorageFull` if nothing can be written."""
-
-
-def shard_prefix(lease_id: str) -> str:
-    """Where the files of one attempt lie: `<crawl>/<job, 8 digits>/<32 hex of the lease>`."""
-    crawl, index, token = lease_id.split("~")
-    return f"{crawl}/{int(index):08d}/{token}"
+_ID_FILE: Final = "store-id"
+_PIECE: Final = 2**20
+#: Sealed shards that are looked at in one go, in a thread.
+_LOOKED_AT: Final = 200
 
 
 class LocalStore:
@@ -99,11 +45,22 @@ class LocalStore:
         for directory in (self._open, self._sealed, self._incoming):
             directory.mkdir(parents=True, exist_ok=True)
 
+    def __str__(self) -> str:
+        return str(self._root)
+
+    def slot(self, prefix: str, file: FileEntry) -> Slot | None:
+        """None: files come through the tracker."""
+        return None
+
+    def link(self, prefix: str, name: str) -> str | None:
+        """None: files go through the tracker."""
+        return None
+
     async def put(
         self, prefix: str, name: str, body: AsyncIterator[bytes], *, size: int, sha256: str
     ) -> None:
         """Stream `body` to disk in bounded memory and rename it into place when it is whole."""
-        target = self._open / _checked(f"{prefix}/{name}")
+        target = self._open / checked(f"{prefix}/{name}")
         # Now, and never again for this file: a directory that is gone when the file is whole was
         # sealed or removed meanwhile.
         await on_disk(lambda: self._begin(prefix))
@@ -112,7 +69,7 @@ class LocalStore:
 
     async def present(self, prefix: str, name: str, *, size: int, sha256: str) -> bool:
         """Told by the file's size and the hash noted beside it; nothing is read again."""
-        target = self._open / _checked(f"{prefix}/{name}")
+        target = self._open / checked(f"{prefix}/{name}")
 
         def look() -> bool:
             try:
@@ -122,10 +79,10 @@ class LocalStore:
 
         return await on_disk(look)
 
-    async def seal(self, prefix: str, names: Collection[str]) -> None:
+    async def seal(self, prefix: str, files: Collection[FileEntry]) -> None:
         """Rename the directory: an upload that is still coming in no longer finds it."""
-        source, target = self._open / _checked(prefix), self._sealed / prefix
-        kept = {*names, _DESCRIPTION}
+        source, target = self._open / checked(prefix), self._sealed / prefix
+        kept = {*(file.name for file in files), DESCRIPTION}
 
         def move() -> None:
             if not target.is_dir():
@@ -148,11 +105,21 @@ class LocalStore:
     @asynccontextmanager
     async def checkout(self, prefix: str) -> AsyncIterator[Path]:
         """The directory itself; nothing is copied."""
-        yield self._sealed / _checked(prefix)
+        yield self._sealed / checked(prefix)
+
+    async def read(self, prefix: str, name: str) -> AsyncIterator[bytes]:
+        """Straight from disk, in bounded memory."""
+        path = self._sealed / checked(f"{prefix}/{name}")
+        file = await on_disk(lambda: path.open("rb"))
+        try:
+            while piece := await on_disk(lambda: file.read(_PIECE)):
+                yield piece
+        finally:
+            file.close()
 
     async def describe(self, prefix: str, text: str) -> None:
         """Write the file whole or not at all."""
-        target = self._sealed / _checked(prefix) / _DESCRIPTION
+        target = self._sealed / checked(prefix) / DESCRIPTION
 
         def write() -> None:
             temporary = self._incoming / secrets.token_hex(16)
@@ -164,34 +131,43 @@ class LocalStore:
 
     async def remove(self, prefix: str) -> None:
         """Rename the directories out of sight, then delete: no half shard is ever seen."""
-        paths = [area / _checked(prefix) for area in (self._open, self._sealed)]
+        paths = [area / checked(prefix) for area in (self._open, self._sealed)]
 
         def away() -> None:
             for path in paths:
-                grave = self._incoming / secrets.token_hex(16)
-                try:
-                    path.rename(grave)
-                except FileNotFoundError:
-                    continue
-                shutil.rmtree(grave)
-            self._tidy(paths[0])
+                self._away(path)
 
         await on_disk(away)
+
+    async def sealed(self, older_than: float) -> AsyncIterator[str]:
+        """Told by the directories' times; in the order in which the file system has them."""
+
+        walk = _shards(self._sealed)
+
+        def look() -> list[tuple[str, float]]:
+            some = itertools.islice(walk, _LOOKED_AT)
+            return [(str(path.relative_to(self._sealed)), _age(path)) for path in some]
+
+        while found := await on_disk(look):
+            for prefix, age in found:
+                if age > older_than:
+                    yield prefix
 
     async def sweep_open(self, older_than: float) -> int:
         """Whoever comes back later is asked to upload again."""
 
         def look() -> list[str]:
-            found, line = [], time.time() - older_than
-            for path in self._open.glob("*/*/*"):
-                with contextlib.suppress(FileNotFoundError):  # just sealed or removed
-                    if path.stat().st_mtime < line:
-                        found.append(str(path.relative_to(self._open)))
-            return found
+            return [
+                str(path.relative_to(self._open))
+                for path in _shards(self._open)
+                if _age(path) > older_than
+            ]
 
         old = await on_disk(look)
         for prefix in old:
-            await self.remove(prefix)
+            # Only what is open: a late upload that was killed leaves a directory beside a sealed
+            # shard.
+            await on_disk(lambda path=self._open / prefix: self._away(path))  # type: ignore[misc]
         return len(old)
 
     async def free_bytes(self) -> int:
@@ -205,6 +181,10 @@ class LocalStore:
     async def check(self) -> None:
         """Make and remove a file."""
         await check_writable(self._incoming)
+
+    async def identity(self, new: str) -> str:
+        """A file of the directory."""
+        return await asyncio.to_thread(kept_once, self._root / _ID_FILE, new)
 
     def _begin(self, prefix: str) -> None:
         """The open shard has a directory, unless the shard is sealed."""
@@ -225,6 +205,14 @@ class LocalStore:
                 path.rmdir()
             self._tidy(path)
             raise LeaseLost(_TOO_LATE)
+
+    def _away(self, path: Path) -> None:
+        grave = self._incoming / secrets.token_hex(16)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(grave)
+            shutil.rmtree(grave)
+        if path.is_relative_to(self._open):
+            self._tidy(path)
 
     def _tidy(self, path: Path) -> None:
         """Remove the directories of job and crawl above an open shard if nothing is in them."""
@@ -251,12 +239,27 @@ class LocalStore:
                 note.unlink(missing_ok=True)
 
 
-def _checked(key: str) -> str:
-    if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r} is not a key of the store")
-    return key
-
-
 def _note(target: Path) -> Path:
     # Hidden, and no file of a shard starts with a dot: the two can never be confused.
     return target.with_name(f".{target.name}.sha256")
+
+
+def _shards(area: Path) -> Iterator[Path]:
+    """The directories of all shards, one at a time: a crawl has millions. What comes or goes
+    meanwhile may be missed."""
+    for crawl in _inside(area):
+        for job in _inside(crawl):
+            yield from _inside(job)
+
+
+def _inside(directory: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as found:
+        for entry in found:
+            yield Path(entry.path)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file came into it or went; 0 for what is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime
+    return 0.0

@@ -4,16 +4,33 @@ Safe to run in any number of processes: every decision is one of the queue's scr
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from redis.exceptions import RedisError
 
-from laion_protocol import LeaseLost, NotFound, Outcome, StorageFull, TrackerError
+from laion_protocol import (
+    LeaseLost,
+    NotFound,
+    Outcome,
+    Recipe,
+    Stage,
+    StorageFull,
+    TrackerError,
+    Unavailable,
+)
+from laion_protocol.model_input import input_side
 
+from .begun import begun
+from .books import Books
+from .dedupe import Dedupe
+from .model_files import ModelFiles
+from .orphans import Orphans
 from .queue import JobQueue, Submission
 from .settings import Settings
 from .storage import ShardStore, shard_prefix
@@ -23,7 +40,12 @@ log = logging.getLogger(__name__)
 
 _POLL: Final = timedelta(seconds=0.5)
 _SWEEP_EVERY: Final = timedelta(hours=1)
+#: A pair that is not committed yet is still reserved by its job: there is no hurry.
+_COMMIT_EVERY: Final = timedelta(seconds=10)
+#: Tries; the books say themselves when an hour has passed.
+_BOOKS_EVERY: Final = timedelta(minutes=5)
 _MAX_WAIT: Final = 30.0
+_MAX_CONFIG: Final = 64 * 2**10  # of a model, JSON
 _REAPED_AT_ONCE: Final = 500
 _ACCEPTED: Final = (Outcome.OK, Outcome.LATE_OK)
 
@@ -32,18 +54,30 @@ class Verifier:
     """Run it as a task beside the app; it ends when it is cancelled."""
 
     def __init__(
-        self, queue: JobQueue, store: ShardStore, checker: ShardChecker, settings: Settings
+        self,
+        queue: JobQueue,
+        store: ShardStore,
+        checker: ShardChecker,
+        settings: Settings,
+        dedupe: Dedupe | None = None,
+        books: Books | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
         self._checker = checker
         self._settings = settings
+        self._files = ModelFiles(settings.data)
+        self._dedupe = dedupe
+        self._books = books
+        self._orphans = Orphans(queue, store, settings.orphan_age)
 
     async def run(self) -> None:
         """Check, reap and sweep until cancelled, whatever happens to Redis meanwhile."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_forever(self.reap, self._settings.reap_every))
             tasks.create_task(_forever(self.sweep, _SWEEP_EVERY))
+            tasks.create_task(_forever(self.commit, _COMMIT_EVERY))
+            tasks.create_task(_forever(self.check_books, _BOOKS_EVERY))
             for _ in range(self._settings.checkers):
                 tasks.create_task(_forever(self.check_all, _POLL))
 
@@ -66,9 +100,28 @@ class Verifier:
                 continue
 
     async def sweep(self) -> None:
-        """Remove what broken uploads and abandoned leases left behind."""
+        """Remove what broken uploads, abandoned leases and killed trackers left behind."""
         await self._store.sweep(_SWEEP_EVERY.total_seconds())
         await self._store.sweep_open(self._settings.orphan_age.total_seconds())
+        with contextlib.suppress(RedisError):  # who reaps says so; the next sweep is soon enough
+            await self._orphans.sweep()
+
+    async def commit(self) -> None:
+        """Make the pairs of accepted shards known to all; also of those that a killed tracker
+        accepted."""
+        if self._dedupe is not None:
+            await self._dedupe.commit_accepted(self._queue)
+
+    async def check_books(self) -> None:
+        """Say so when the queue's records disagree; once an hour over all processes."""
+        balance = await self._books.sweep_if_due() if self._books is not None else None
+        if balance is not None and balance.differences:
+            log.error(
+                "the books do not balance: %s differences, e.g. %s; `python -m tracker books` "
+                "lists them, and --repair puts right what it can",
+                balance.differences,
+                "; ".join(balance.examples[:3]),
+            )
 
     async def _claim(self, crawl: str) -> Submission | None:
         try:
@@ -79,9 +132,15 @@ class Verifier:
     async def _check(self, submission: Submission) -> None:
         prefix = shard_prefix(submission.lease_id)
         recipe = (await self._queue.crawl(submission.job.crawl)).recipe
-        await self._store.seal(prefix, {file.name for file in submission.manifest.files})
-        async with self._store.checkout(prefix) as directory:
-            verdict = await self._checker.check(directory, submission.manifest, recipe)
+        await self._store.seal(prefix, submission.manifest.files)
+        async with (
+            self._store.checkout(prefix) as directory,
+            begun(self._store, submission.fetched) as before,
+        ):
+            verdict = await self._checker.check(
+                directory, submission.manifest, recipe,
+                side=await self._side(submission, recipe), begun=before,
+            )  # fmt: skip
         try:
             if verdict.accepted:
                 await self._accept(submission, prefix, verdict)
@@ -91,6 +150,19 @@ class Verifier:
                 await self._store.remove(prefix)
         except LeaseLost:
             await self._drop(submission, prefix)
+
+    async def _side(self, submission: Submission, recipe: Recipe) -> int | None:
+        """Of the model's pictures; asked for an intermediate only."""
+        spec = recipe.model
+        if submission.stage is not Stage.FETCH:
+            return None
+        if spec.config_sha256 is None:
+            return input_side(spec)
+        try:
+            path = await self._files.locate(spec.config_sha256)
+        except NotFound:
+            return None
+        return input_side(spec, await asyncio.to_thread(_head_of, path))
 
     async def _accept(self, submission: Submission, prefix: str, verdict: Verdict) -> None:
         # The manifest first: an accepted shard has one, whenever the tracker is killed.
@@ -102,8 +174,13 @@ class Verifier:
             **submission.manifest.model_dump(mode="json"),
         }
         await self._store.describe(prefix, json.dumps(about, indent=1))
+        if self._dedupe is not None and verdict.keys:
+            await self._dedupe.intend(submission.lease_id, submission.account, verdict.keys)
         counts = submission.manifest.counts.model_copy(update={"kept": verdict.rows})
         await self._queue.accept(submission.lease_id, counts, verdict.bytes)
+        if submission.fetched is not None:  # nobody will score it again
+            # If this is cut off, the sweep finds it.
+            await self._store.remove(shard_prefix(submission.fetched.lease_id))
 
     async def _drop(self, submission: Submission, prefix: str) -> None:
         """The job was taken away while its shard was checked; or another verifier, which took
@@ -117,6 +194,11 @@ class Verifier:
             await self._store.remove(prefix)
 
 
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAX_CONFIG)
+
+
 async def _forever(work: Callable[[], Awaitable[object]], every: timedelta) -> None:
     """Do `work` again and again; trouble is logged once, and waited out."""
     task = asyncio.current_task()
@@ -127,7 +209,7 @@ async def _forever(work: Callable[[], Awaitable[object]], every: timedelta) -> N
     while not task.cancelling():
         try:
             await work()
-        except (RedisError, OSError, StorageFull, CheckerBroken) as error:
+        except (RedisError, OSError, StorageFull, Unavailable, CheckerBroken) as error:
             if not troubled:
                 log.error("the verifier waits: %s: %s", type(error).__name__, error)
             troubled, wait = True, min(_MAX_WAIT, wait * 2)

@@ -8,27 +8,46 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from laion_protocol import Manifest, Recipe
-from laion_protocol.shard_format import EMBEDDINGS_FILE, MAX_FILES, SHARD_FILE
+from laion_protocol import Manifest, Recipe, Stage
+from laion_protocol.shard_format import (
+    EMBEDDINGS_FILE,
+    IMAGES_FILE,
+    INTERMEDIATE_FILE,
+    MAX_FILES,
+    SHARD_FILE,
+)
 
 #: The checker says this once its libraries are loaded and its limits are set.
 READY: Final = b"ready\n"
-_MAX_ANSWER: Final = 64 * 2**10
+#: A verdict with the keys of four million rows, in base64.
+_MAX_ANSWER: Final = 48 * 2**20
 _TRIES: Final = 2
 _ROOT: Final = str(Path(__file__).resolve().parent.parent)
+
+_Packed = bytes  # a field of `Verdict` has the name of the type
 
 
 class Verdict(BaseModel):
     """What the check found. `reason` is one sentence, empty when the shard is accepted."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
 
     accepted: bool
     reason: str = ""
     rows: int = 0
     bytes: int = 0
+    keys: _Packed = Field(default=b"", repr=False)  #: `pair_key` of each row, packed, for dedupe
+
+
+class Begun(BaseModel):
+    """What a score stage went on from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    manifest: Manifest  #: of the accepted intermediate
+    directory: Path | None  #: where its rows are; None when they are there no more
 
 
 class CheckRequest(BaseModel):
@@ -38,15 +57,19 @@ class CheckRequest(BaseModel):
 
     manifest: Manifest
     recipe: Recipe
+    side: int | None = None
+    begun: Begun | None = None
 
 
 class CheckerBroken(Exception):
     """The checking process cannot even start here; no shard is to blame."""
 
 
-def series_of(recipe: Recipe) -> tuple[str, ...]:
-    """The first file of each series that a shard of this recipe has; the next of
+def series_of(recipe: Recipe, stage: Stage = Stage.HYBRID) -> tuple[str, ...]:
+    """The first file of each series that a lease at this stage hands in; the next of
     `shard.parquet` would be `shard-1.parquet`."""
+    if stage is Stage.FETCH:
+        return (INTERMEDIATE_FILE, IMAGES_FILE)
     return (SHARD_FILE, EMBEDDINGS_FILE) if recipe.embeddings else (SHARD_FILE,)
 
 
@@ -56,11 +79,11 @@ def numbered(first: str, number: int) -> str:
     return f"{stem}-{number}.{suffix}" if number else first
 
 
-def is_shard_file(name: str, recipe: Recipe) -> bool:
-    """Whether a shard of this recipe may have a file of this name."""
+def is_shard_file(name: str, recipe: Recipe, stage: Stage = Stage.HYBRID) -> bool:
+    """Whether a lease at this stage may hand in a file of this name."""
     return any(
         name == numbered(first, number)
-        for first in series_of(recipe)
+        for first in series_of(recipe, stage)
         for number in range(MAX_FILES)
     )
 
@@ -76,8 +99,19 @@ class ShardChecker:
     def __init__(self, *, seconds: float = 240.0) -> None:
         self._seconds = seconds
 
-    async def check(self, directory: Path, manifest: Manifest, recipe: Recipe) -> Verdict:
-        """The verdict on the shard in `directory`.
+    async def check(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        recipe: Recipe,
+        *,
+        side: int | None = None,
+        begun: Begun | None = None,
+    ) -> Verdict:
+        """The verdict on the shard, or the intermediate, in `directory`.
+
+        An intermediate is held to `side`, that of the model's picture in pixels; the shard of a
+        score stage to what `begun` tells.
 
         A check that crashes or takes too long is run once more, since a rejection costs a
         volunteer an hour and may be this machine's fault; then the shard is rejected.
@@ -85,7 +119,8 @@ class ShardChecker:
         Raises:
             CheckerBroken: the process does not start.
         """
-        request = CheckRequest(manifest=manifest, recipe=recipe).model_dump_json().encode()
+        asked = CheckRequest(manifest=manifest, recipe=recipe, side=side, begun=begun)
+        request = asked.model_dump_json().encode()
         reason = ""
         for _ in range(_TRIES):
             process = await _start(directory)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from laion_protocol import PRODUCTION_MODEL, ModelSpec, SourceKind
+from laion_protocol import PRODUCTION_MODEL, ModelSpec, SourceKind, Stage
 
 from . import __version__
 from .exit_codes import ExitCode
 from .network_options import network_options
 from .recipe_options import FIELDS, recipe_from, recipe_options
+from .stages import stages_of
 
 if TYPE_CHECKING:
     from .pipeline.chain import ChainOptions
@@ -134,6 +135,12 @@ def process(
     metavar="DIR",
     help="where the tracker may have archives read from this disk  [default: nowhere]",
 )
+@click.option(
+    "--stages",
+    metavar="auto|STAGE,…",
+    help="what to do of a job: all of it (hybrid), all but the model (fetch), the model only, on "
+    "what others fetched (score), or several of these  [default: auto, by this machine]",
+)
 @click.option("--jobs", type=click.IntRange(1), help="stop after so many jobs")
 @click.option("--once", is_flag=True, help="the same as --jobs 1")
 @network_options
@@ -144,6 +151,7 @@ def run(
     state_dir: Path | None,
     config_file: Path | None,
     local_sources: Path | None,
+    stages: str | None,
     jobs: int | None,
     once: bool,
     contact: str | None,
@@ -188,6 +196,7 @@ def run(
         options=_chain_options(**options, contact=contact or config.get("contact")),
         most_jobs=1 if once else jobs,
         local_sources=local_sources,
+        stages=_stages(stages, config.get("stages"), path),
     )
     asyncio.run(work(settings, report))
 
@@ -257,6 +266,17 @@ def _chain_options(
     from dataclasses import replace
 
     return replace(options, source_patience=timedelta(seconds=patience))
+
+
+def _stages(option: str | None, configured: str | None, config: Path) -> tuple[Stage, ...] | None:
+    from .errors import BadConfig
+
+    try:
+        return stages_of(option or configured or "auto")
+    except ValueError as error:
+        if option:
+            raise click.BadParameter(str(error), param_hint="--stages") from error
+        raise BadConfig(f"{config}: `stages`: {error}") from error
 
 
 def _check_name(worker: str) -> None:

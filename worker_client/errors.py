@@ -15,9 +15,13 @@ from laion_protocol.transport import NotATracker
 
 from .disk import DiskFull, OutputRefused
 from .exit_codes import ExitCode
+from .foreign_store import StoreRefused
+from .inputs import InputBroken
+from .new_pairs import NothingNew
 from .pipeline.chain import Interrupted, RecipeUnsupported
 from .pipeline.decode_process import DecoderUnavailable
 from .pipeline.html_process import ParserUnavailable
+from .pipeline.intermediate import IntermediateBroken
 from .pipeline.model_files import ModelUnavailable, ModelUnusable, OutOfMemory
 from .pipeline.shard_files import ShardTooLarge
 from .pipeline.source_errors import (
@@ -75,6 +79,7 @@ _MEANINGS: tuple[tuple[type[BaseException], ExitCode, FailureClass], ...] = (
     (SourceUnreadable, ExitCode.BAD_DATA, FailureClass.JOB),
     (SourceUnavailable, ExitCode.UNAVAILABLE, FailureClass.NETWORK),
     (ShardTooLarge, ExitCode.BAD_DATA, FailureClass.JOB),
+    (IntermediateBroken, ExitCode.BAD_DATA, FailureClass.JOB),
     (ModelUnavailable, ExitCode.UNAVAILABLE, FailureClass.NETWORK),
     (ModelUnusable, ExitCode.BAD_DATA, FailureClass.SERVER),  # the recipe's files come from there
     (ParserUnavailable, ExitCode.NO_RESOURCES, FailureClass.WORKER),
@@ -88,6 +93,9 @@ _MEANINGS: tuple[tuple[type[BaseException], ExitCode, FailureClass], ...] = (
     (NotFound, ExitCode.UNAVAILABLE, FailureClass.SERVER),
     (TrackerError, ExitCode.UNAVAILABLE, FailureClass.SERVER),
     (NotATracker, ExitCode.UNAVAILABLE, FailureClass.SERVER),
+    (StoreRefused, ExitCode.UNAVAILABLE, FailureClass.SERVER),
+    (InputBroken, ExitCode.UNAVAILABLE, FailureClass.SERVER),
+    (NothingNew, ExitCode.UNAVAILABLE, FailureClass.SERVER),
 )
 
 

@@ -1,8 +1,14 @@
 """`Meter`: how far a job is, for the screen and the heartbeat to look at."""
 
+import threading
+from typing import Final
+
 from laion_protocol.messages import Progress
 
 from .tally import Tally
+
+#: Seconds between two looks at `stop` while the work is paused.
+_GLANCE: Final = 0.2
 
 
 class Meter:
@@ -12,6 +18,13 @@ class Meter:
         self.tally = Tally()
         self.stage = ""  #: read, download, write, upload
         self.downloaded = 0  #: images fetched, before any look at them
+        self.may_run = threading.Event()  #: clear while the tracker asks for a pause
+        self.may_run.set()
+
+    def wait_while_paused(self, stop: threading.Event) -> None:
+        """For the pipeline's thread: return when the work may go on, or `stop` is set."""
+        while not self.may_run.wait(_GLANCE) and not stop.is_set():
+            self.stage = "paused"
 
     def progress(self) -> Progress:
         """What a heartbeat carries."""

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from laion_protocol import ModelSpec
 from laion_protocol.client import NotATracker, TrackerClient
+from laion_protocol.model_input import input_side
 
 from .disk import put_in_place, writing_to
 from .patience import patiently
@@ -46,6 +47,16 @@ class ModelStore:
             config=await self._file(spec.config_sha256, "json", _MOST_CONFIG_BYTES),
             weights=await self._file(spec.weights_sha256, "safetensors", _MOST_WEIGHTS_BYTES),
         )
+
+    async def input_side(self, spec: ModelSpec) -> int | None:
+        """Of the square picture that the model takes, pixels; its weights are not fetched.
+
+        None when it cannot be told. Raises as `files` does.
+        """
+        if spec.config_sha256 is None:
+            return input_side(spec)
+        path = await self._file(spec.config_sha256, "json", _MOST_CONFIG_BYTES)
+        return input_side(spec, await asyncio.to_thread(path.read_bytes))
 
     async def _file(self, sha256: str, kind: str, most: int) -> Path:
         path = self._directory / f"{sha256}.{kind}"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from laion_protocol import StorageFull, TrackerError, Unavailable
+from laion_protocol import RateLimited, StorageFull, TrackerError, Unavailable
 from laion_protocol.backoff import full_jitter
 from laion_protocol.client import NotATracker
 
@@ -24,7 +24,7 @@ async def patiently(call: Callable[[], Awaitable[_T]], report: Report) -> _T:
     while True:
         try:
             return await call()
-        except (Unavailable, StorageFull, NotATracker) as error:
+        except (Unavailable, StorageFull, RateLimited, NotATracker) as error:
             if str(error) != told:
                 report.say(f"waiting for the tracker: {error}")
                 told = str(error)

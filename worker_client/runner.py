@@ -1,19 +1,16 @@
 """`Runner`: leases jobs from a tracker and does them, one after the other."""
 
 import asyncio
-import threading
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from laion_protocol import (
     Forbidden,
     IdleReason,
     LeaseLost,
     Manifest,
-    ModelSpec,
     NotFound,
+    RateLimited,
+    Stage,
     TrackerError,
     Unauthorized,
     Unavailable,
@@ -25,21 +22,18 @@ from laion_protocol.states import FailureClass
 from . import __version__
 from .disk import DiskFull
 from .errors import Trouble, trouble_of
+from .foreign_store import ForeignStore
 from .heartbeat import Heartbeat
 from .interrupt import Interrupt
+from .making import Maker
 from .meter import Meter
 from .model_store import ModelStore
+from .news import News
 from .patience import patiently, retry_after
-from .pipeline.chain import run_chunk
-from .pipeline.lazy_model import LazyModel
-from .pipeline.source import Chunk
-from .pipeline.source_guard import SourceGuard
 from .progress import Report
 from .settings import WorkerSettings
 from .state import Job, StateDirectory
 from .upload import deliver
-
-_T = TypeVar("_T")
 
 #: Seconds after a lost answer, and the longest pause after failures of this machine.
 _RETRY = 10.0
@@ -69,17 +63,21 @@ class Runner:
     ) -> None:
         self._client = client
         self._settings = settings
-        # The tracker names the archives, and is a stranger.
-        guard = SourceGuard(settings.options.allow_private, settings.local_sources)
-        self._options = replace(settings.options, source_guard=guard)
+        self._store = ForeignStore(
+            settings.tracker, settings.options.allow_private, settings.options.user_agent
+        )
         self._state = state
         self._report = report
         self._interrupt = interrupt
-        self._models = ModelStore(state.models, client, report)
-        self._model: tuple[ModelSpec, LazyModel] | None = None
+        models = ModelStore(state.models, client, report)
+        self._maker = Maker(client, settings, models, self._store, report)
+        self._news = News(state.announced, report)
+        self._request = LeaseRequest(
+            worker=settings.worker, version=__version__, stages=settings.stages or (Stage.HYBRID,)
+        )
         self._jobs_done = 0  # however they ended
         self._failures = 0  # of this machine, in a row
-        self._idle: IdleReason | None = None
+        self._idle: tuple[IdleReason, str] | None = None
 
     async def run(self) -> None:
         """Work until told to stop.
@@ -141,17 +139,16 @@ class Runner:
                     unsure = False
                     if held.leases:
                         return held.leases[0]
-                answer = await self._client.lease(
-                    LeaseRequest(worker=self._settings.worker, version=__version__)
-                )
-            except (Unavailable, NotATracker) as error:
-                unsure = True
+                answer = await self._client.lease(self._request)
+            except (Unavailable, RateLimited, NotATracker) as error:
+                unsure = unsure or not isinstance(error, RateLimited)
                 if str(error) != told:
                     self._report.say(f"no job yet: {error}")
                     told = str(error)
                 await self._interrupt.sleep(retry_after(error) or _RETRY)
                 continue
             told = ""
+            self._news.tell(answer.announcements, answer.notice)
             if answer.lease is not None:
                 self._idle = None
                 if self._interrupt.finish.is_set():
@@ -164,27 +161,34 @@ class Runner:
         return None
 
     async def _wait_idle(self, idle: Idle) -> None:
-        if idle.reason is not self._idle:
+        if (idle.reason, idle.message) != self._idle:
             self._report.say(
                 f"no job now ({idle.reason}): {idle.message}; "
-                f"asking again every {idle.retry_after:.0f} seconds or so"
+                f"asking again every {_about(idle.retry_after)} or so"
             )
-        self._idle = idle.reason
+        self._idle = (idle.reason, idle.message)
         await self._interrupt.sleep(idle.retry_after)
 
     # ── one job ──────────────────────────────────────────────────────────────────────────────────
 
     async def _work(self, lease: Lease) -> None:
         """Do one job to its end: delivered, handed back, or failed with a reason."""
+        if lease.stage not in self._request.stages:
+            # of an earlier run with other --stages, or of a tracker that does not listen
+            self._report.say(f"{lease.job}: this worker does no {lease.stage} stage")
+            await self._hand_back(lease)
+            await self._interrupt.sleep(self._settings.pause)
+            return
         part = f", part {lease.part + 1} of {lease.parts}" if lease.parts > 1 else ""
-        self._report.say(f"{lease.job}: {lease.source}{part} (attempt {lease.attempt})")
+        stage = "" if lease.stage is Stage.HYBRID else f", {lease.stage} stage"
+        self._report.say(f"{lease.job}: {lease.source}{part}{stage} (attempt {lease.attempt})")
         job: Job | None = None
         meter = Meter()
         try:
             job = self._state.open_job(lease)
-            async with Heartbeat(self._client, lease, meter, self._report):
+            async with Heartbeat(self._client, lease, meter, self._report, self._news):
                 with self._report.watching(meter, lease.job):
-                    manifest = await self._make(job, meter)
+                    manifest = await self._maker.make(job, meter)
                     meter.stage = "upload"
                     await self._deliver(job, manifest)
         except LeaseLost as error:
@@ -212,30 +216,14 @@ class Runner:
         if job is not None:
             job.remove()
 
-    async def _make(self, job: Job, meter: Meter) -> Manifest:
-        lease = job.lease
-        model = await self._load_model(lease.recipe.model)
-        stop = threading.Event()
-        chunk = Chunk(lease.source, lease.part, lease.parts)
-
-        def make() -> Manifest:
-            if lease.recipe.model.pretrained is not None:
-                model.load()  # its hash is known only now, and the manifest needs it
-            return run_chunk(chunk, lease.recipe, model, job.shard, self._options, meter, stop)
-
-        return await _in_thread(make, stop)
-
-    async def _load_model(self, spec: ModelSpec) -> LazyModel:
-        """The model, kept from job to job as long as it is the same."""
-        if self._model is None or self._model[0] != spec:
-            self._model = (spec, LazyModel(spec, await self._models.files(spec)))
-        return self._model[1]
-
     async def _deliver(self, job: Job, manifest: Manifest) -> None:
-        receipt = await deliver(self._client, job.lease.lease_id, job.shard, manifest, self._report)
+        receipt = await deliver(
+            self._client, job.lease.lease_id, job.shard, manifest, self._report, self._store
+        )
         counts = manifest.counts
+        done = "fetched" if manifest.stage is Stage.FETCH else "kept"
         self._report.say(
-            f"{job.lease.job}: {counts.kept} of {counts.pairs} pairs kept in "
+            f"{job.lease.job}: {counts.kept} of {counts.pairs} pairs {done} in "
             f"{manifest.seconds:.0f} s, uploaded; {receipt.message or f'it is {receipt.state}'}"
         )
 
@@ -286,14 +274,5 @@ class Runner:
             self._report.say(f"{lease.job}: handed back")
 
 
-async def _in_thread(work: Callable[[], _T], stop: threading.Event) -> _T:
-    """Run blocking work; when cancelled, set `stop` and wait for the thread to see it."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # seen: being stopped is no news
-        raise
+def _about(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"

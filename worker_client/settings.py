@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from laion_protocol import Stage
+
 from . import __version__
 from .errors import BadConfig, TokenTrouble
 from .pipeline.chain import ChainOptions
@@ -24,7 +26,7 @@ DEFAULT_CONTACT: Final = "https://laion.ai/"
 
 _TOKEN = re.compile(r"lw_[A-Za-z0-9_-]{1,64}_[A-Za-z0-9_-]{16,256}")
 _CONFIG_KEYS = frozenset(
-    {"tracker", "token", "token_file", "worker", "state_dir", "contact", "local_sources"}
+    {"tracker", "token", "token_file", "worker", "state_dir", "contact", "local_sources", "stages"}
 )
 #: A config file or token file is a few lines.
 _MOST_BYTES = 64 * 2**10
@@ -41,6 +43,7 @@ class WorkerSettings:
     options: ChainOptions
     most_jobs: int | None = None  #: stop after this many; None goes on until stopped
     local_sources: Path | None = None  #: where a tracker may have files read; nowhere if None
+    stages: tuple[Stage, ...] | None = (Stage.HYBRID,)  #: None: what this machine is good for
     pause: float = 30.0  #: seconds after a failure of this machine; doubles up to an hour
 
 

@@ -2,7 +2,9 @@
 
 lock                        held by the one worker that runs here
 models/<sha256>.<kind>      model files, by their hash
-jobs/<tracker>/<lease id>/  one directory a job: lease.json, and its shard when it is finished
+announced-<tracker>         the number of the last announcement that was shown
+jobs/<tracker>/<lease id>/  one directory a job: lease.json, what it reads at stage score, and its
+                            shard when it is finished
 """
 
 import hashlib
@@ -38,6 +40,11 @@ class Job:
         """Where its files go."""
         return self.directory / "shard"
 
+    @property
+    def inputs(self) -> Path:
+        """Where the files go that it reads, at stage score."""
+        return self.directory / "inputs"
+
     def manifest(self) -> Manifest | None:
         """Of the finished shard; None as long as it is not finished."""
         try:
@@ -57,7 +64,9 @@ class StateDirectory:
         self.models = root / "models"
         self._root = root
         # a lease means something to the tracker that gave it, and to no other
-        self._jobs = root / "jobs" / hashlib.sha256(tracker.encode()).hexdigest()[:16]
+        name = hashlib.sha256(tracker.encode()).hexdigest()[:16]
+        self._jobs = root / "jobs" / name
+        self.announced = root / f"announced-{name}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,6 +1,8 @@
 """`work`: everything that `laion-worker run` opens, in the order in which it closes."""
 
+import asyncio
 import ipaddress
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from .errors import BadUsage
@@ -9,6 +11,7 @@ from .pipeline.chain import Interrupted
 from .progress import Report
 from .runner import Runner
 from .settings import WorkerSettings
+from .stages import stages_here
 from .state import StateDirectory
 
 #: Seconds for which one call to the tracker is tried again, before somebody is told.
@@ -29,6 +32,7 @@ async def work(settings: WorkerSettings, report: Report) -> None:
             settings.token,
             user_agent=settings.options.user_agent,
             patience=_PATIENCE,
+            worker=settings.worker,
         )
     except ValueError as error:
         raise BadUsage(f"--tracker: {error}") from error
@@ -43,6 +47,10 @@ async def work(settings: WorkerSettings, report: Report) -> None:
                         "your token travels in clear text, for everybody on the way to read; "
                         "ask your project for an https address"
                     )
+                if settings.stages is None:
+                    here = await asyncio.to_thread(stages_here)
+                    report.say(f"stages: {', '.join(here)} (--stages says otherwise)")
+                    settings = replace(settings, stages=here)
                 await Runner(client, settings, state, report, interrupt).run()
             if interrupt.abandon.is_set():
                 raise Interrupted("stopped at once, as asked")

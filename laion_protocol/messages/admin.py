@@ -1,13 +1,13 @@
 """What an admin, and the bot that acts for one, ask of the tracker."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, Field, field_validator
 
 from laion_protocol.message import Message
-from laion_protocol.recipe import Recipe
-from laion_protocol.states import Role
+from laion_protocol.recipe import IMAGE_FORMATS, Recipe
+from laion_protocol.states import CrawlState, Role, Scope, WorkerState
 
 from .names import JobId, Name, Reason
 from .work import Progress
@@ -24,6 +24,12 @@ class NewCrawl(Message):
     seed: int | None = Field(
         default=None, ge=0, lt=2**31, description="of the order; random by default"
     )
+    max_attempts: int | None = Field(
+        default=None, ge=1, le=20, description="that count, until a job is dead; 5 by default"
+    )
+    min_accounts: int | None = Field(
+        default=None, ge=1, le=20, description="that spent them, until a job is dead; 3 by default"
+    )
 
     @field_validator("base")
     @classmethod
@@ -31,6 +37,17 @@ class NewCrawl(Message):
         if "@" in urlsplit(base).netloc:
             raise ValueError("every worker reads the base; it must not hold a user or password")
         return base
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_formats(cls, recipe: Recipe) -> Recipe:
+        for name in recipe.formats:
+            if name not in IMAGE_FORMATS:
+                known = ", ".join(IMAGE_FORMATS)
+                raise ValueError(f"no worker decodes the format {name!r}; there are {known}")
+        if not recipe.formats:
+            raise ValueError("formats: a crawl without any would keep nothing")
+        return recipe
 
     @field_validator("paths")
     @classmethod
@@ -51,6 +68,13 @@ class CrawlAdded(Message):
     name: str
     jobs: int
     recipe_sha256: str
+
+
+class CrawlStateAnswer(Message):
+    """`POST /v1/admin/crawls/{name}/drain | finish`: how the crawl stands now."""
+
+    name: str
+    state: CrawlState
 
 
 class NewAccount(Message):
@@ -77,6 +101,9 @@ class AccountRow(Message):
     discord_id: str | None
     created: AwareDatetime
     revoked: bool
+    state: WorkerState = Field(default=WorkerState.ACTIVE, description="of all its workers")
+    reason: str = ""
+    until: AwareDatetime | None = None
 
 
 class Accounts(Message):
@@ -95,6 +122,10 @@ class AuditRow(Message):
     target: str
     reason: str = ""
     result: str = Field(description="`ok`, `dry_run`, or the code of the refusal")
+    id: str = Field(default="", description="of the row, rising; `before` takes it")
+    before: Any = Field(default=None, description="JSON: what the action changed, as it was")
+    after: Any = Field(default=None, description="JSON: as it is now")
+    key: str = Field(default="", description="the caller's Idempotency-Key")
 
 
 class AuditLog(Message):
@@ -143,6 +174,9 @@ class Requeued(Message):
 
     dry_run: bool
     jobs: dict[JobId, Literal["requeued", "unchanged", "alive", "unknown"]]
+    action: str = Field(
+        default="", description="to undo it, within a day; empty if nothing changed"
+    )
 
 
 class DelegationRequest(Message):
@@ -150,6 +184,9 @@ class DelegationRequest(Message):
 
     discord_id: str = Field(pattern=r"^\d{1,20}$")
     interaction_id: str = Field(pattern=r"^\d{1,20}$", description="for the audit log")
+    scopes: tuple[Scope, ...] | None = Field(
+        default=None, min_length=1, max_length=len(Scope), description="no more than these"
+    )
 
 
 class Delegation(Message):

@@ -33,6 +33,7 @@ class CrawlStats(Message):
     accepted_last_hour: Count
     accepted_last_day: Count
     stale: Count = Field(description="leases that missed at least two heartbeats")
+    scoring: Count = Field(default=0, description="of the pending jobs: those that wait for a GPU")
     eta_seconds: float | None = Field(description="at the last hour's rate; None without one")
 
 
@@ -52,6 +53,7 @@ class LeaderboardRow(Message):
     account: str
     jobs: Count
     kept: Count
+    fetched: Count = Field(default=0, description="intermediates that others score")
 
 
 class Leaderboard(Message):
@@ -61,7 +63,8 @@ class Leaderboard(Message):
 
 
 class Problem(Message):
-    """`GET /readyz` when something is missing."""
+    """`GET /readyz`: what is missing; and, ready or not, what puts the work at risk."""
 
     ready: bool
     checks: dict[str, str]
+    warnings: tuple[str, ...] = ()

@@ -106,7 +106,11 @@ class HeartbeatAnswer(Message):
     """The lease's new deadline, and what the worker should do."""
 
     deadline: AwareDatetime
-    directive: Literal["continue", "pause", "drain"] = "continue"
+    directive: Literal["continue", "pause", "drain"] = Field(
+        default="continue",
+        description="`pause`: stop at once and beat on, the lease is kept; `drain`: finish what is "
+        "held and ask for no more; `continue`: go on, whatever the message says",
+    )
     message: str = ""
     announcements: tuple[Announcement, ...] = ()
 

@@ -21,9 +21,9 @@ from laion_protocol.messages import AuditRow, LeaseRequest, NewCrawl, Progress
 from tests.bot.line import Line
 from tests.fake_discord import FakeDiscord, User
 from tests.fake_discord.world import Permission
-from tracker.accounts import Accounts
 from tracker.app import create_app
 from tracker.audit import Audit
+from tracker.identity import Accounts
 from tracker.queue import HeldLease, JobQueue, keys
 from tracker.settings import Settings as TrackerSettings
 
@@ -35,7 +35,7 @@ class Tracker:
 
     def __init__(self, redis: Redis, port: int) -> None:
         self.redis, self.port = redis, port
-        self.queue = JobQueue(redis, max_held=10_000)
+        self.queue = JobQueue(redis, max_held=10_000, max_held_account=10_000)
         self.accounts = Accounts(redis)
         self.bot_token = ""
         self.volunteer_token = ""

@@ -102,6 +102,15 @@ async def test_the_trackers_retry_after_is_obeyed(server, client):
     assert time.monotonic() - began >= 0.3
 
 
+async def test_a_call_too_many_is_made_when_the_tracker_wants_it(server, client):
+    server.answers = [(429, refusal("rate_limited", retry_after=0.3)), (200, IDLE)]
+    began = time.monotonic()
+
+    await client.lease(ASK)
+
+    assert time.monotonic() - began >= 0.3
+
+
 async def test_a_full_store_is_tried_again_until_patience_ends(server):
     server.answers = [(507, refusal("storage_full", retry_after=0.05))]
 

@@ -1,17 +1,22 @@
 """A tracker that runs, as the composition root builds it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from redis.asyncio import Redis
 
 from laion_protocol import Role
 from tests.tracker.running import Tracker, serving
-from tracker.accounts import Accounts
+from tests.tracker.s3_server import make_bucket, running_moto
+from tracker.cli import main
+from tracker.identity import Accounts
 from tracker.settings import Settings
 
 
@@ -25,6 +30,21 @@ def settings(redis_url: str, redis: Redis, tmp_path: Path) -> Settings:
         reap_every=timedelta(seconds=0.2),
         checkers=0,
     )
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The URL of an S3 server, started for the first test that asks."""
+    with running_moto() as url:
+        yield url
+
+
+@pytest.fixture
+async def bucket(moto: str, request: pytest.FixtureRequest) -> str:
+    """A bucket of this test's own."""
+    name = "b" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
+    await make_bucket(moto, name)
+    return name
 
 
 StartTracker = Callable[..., Awaitable[Tracker]]
@@ -50,3 +70,19 @@ async def start(settings: Settings, redis: Redis) -> AsyncIterator[StartTracker]
 @pytest.fixture
 async def tracker(start: StartTracker) -> Tracker:
     return await start()
+
+
+@pytest.fixture
+async def run(tracker: Tracker, tmp_path: Path) -> Callable[..., Awaitable[str]]:
+    """Runs a command of `python -m tracker` against the tracker; what it printed."""
+    token = tmp_path / "token"
+    token.write_text(tracker.admin_token + "\n")
+
+    async def run(*args: str, status: int = 0, typed: str = "") -> str:
+        where = ["--tracker", tracker.url, "--token-file", str(token)]
+        result = await asyncio.to_thread(CliRunner().invoke, main, [*args, *where], input=typed)
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    return run

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from laion_protocol import Recipe, Role, SourceKind
 from laion_protocol.client import TrackerClient
 from laion_protocol.messages import NewAccount, NewCrawl
-from tracker.app import create_app
 from tracker.settings import Settings
+from tracker.web_server import web_config
 
 RECIPE = Recipe(kind=SourceKind.WARC, min_similarity=0.2, min_image_bytes=100)
 
@@ -22,10 +22,7 @@ RECIPE = Recipe(kind=SourceKind.WARC, min_similarity=0.2, min_image_bytes=100)
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """The URL of an app of these settings."""
-    config = uvicorn.Config(
-        create_app(settings), port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(web_config(settings, port=0, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server._serve())  # serve() would take the process's signals
     try:
         while not server.started:

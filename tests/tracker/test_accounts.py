@@ -1,11 +1,26 @@
 """Who may call, by which token."""
 
 import asyncio
+import re
+from datetime import timedelta
+from importlib.resources import files
 
 import pytest
 
-from laion_protocol import Conflict, NotFound, Role, Unauthorized
-from tracker.accounts import Accounts, new_token
+from laion_protocol import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    Role,
+    Scope,
+    Unauthorized,
+    WorkerState,
+)
+from tracker.identity import Accounts, DeviceLogins, Gate, Knock, Workers, keys, new_token
+from tracker.identity.caller import DELEGABLE, SCOPES
+from tracker.identity.device_login import Ticket
+from tracker.identity.rates import Rate, Rates
+from tracker.queue.scripts import Script, script_text
 
 
 @pytest.fixture
@@ -89,3 +104,136 @@ async def test_nobody_can_revoke_or_renew_who_is_not_there(accounts):
         await accounts.revoke("nobody")
     with pytest.raises(NotFound):
         await accounts.renew("nobody")
+
+
+async def test_an_account_has_several_tokens_and_each_can_be_taken_away_alone(accounts):
+    first = await accounts.add("ann", Role.VOLUNTEER)
+    second = await accounts.add_token("ann", "laptop")
+    await accounts.find(second.text)
+    rows = {row.label: row for row in await accounts.tokens("ann")}
+    assert set(rows) == {"first", "laptop"}
+    assert rows["laptop"].id == second.id
+    assert rows["laptop"].created is not None
+    assert rows["laptop"].used is not None
+    assert rows["first"].used is None
+
+    assert await accounts.drop_token("ann", second.id) == "laptop"
+    with pytest.raises(Unauthorized):
+        await accounts.find(second.text)
+    assert (await accounts.find(first)).account == "ann"
+    with pytest.raises(NotFound):
+        await accounts.drop_token("ann", second.id)
+
+
+async def test_nobody_can_take_away_a_token_of_somebody_else(accounts):
+    token = await accounts.add("ann", Role.VOLUNTEER)
+    await accounts.add("bob", Role.VOLUNTEER)
+    with pytest.raises(NotFound):
+        await accounts.drop_token("bob", token.split("_")[1])
+    assert (await accounts.find(token)).account == "ann"
+
+
+async def test_a_token_may_be_limited_and_never_has_more_than_its_account(accounts):
+    await accounts.add("ann", Role.ADMIN)
+    both = frozenset({Scope.JOBS, Scope.DELEGATE})
+    limited = await accounts.add_token("ann", "jobs", scopes=both)
+    assert (await accounts.find(limited.text)).scopes == {Scope.JOBS}
+    [row] = [row for row in await accounts.tokens("ann") if row.label == "jobs"]
+    assert set(row.scopes) == both
+    everything = await accounts.add_token("ann", "all")
+    assert (await accounts.find(everything.text)).scopes == SCOPES[Role.ADMIN]
+
+
+async def test_a_token_ends_when_its_time_is_over(accounts):
+    await accounts.add("ann", Role.VOLUNTEER)
+    short = await accounts.add_token("ann", "a visit", lasts=timedelta(seconds=0.2))
+    assert (await accounts.find(short.text)).account == "ann"
+    await asyncio.sleep(0.25)
+    with pytest.raises(Unauthorized, match="expired"):
+        await accounts.find(short.text)
+
+
+async def test_the_number_of_an_accounts_tokens_is_bounded(accounts):
+    await accounts.add("ann", Role.VOLUNTEER)
+    for number in range(99):
+        await accounts.add_token("ann", str(number))
+    with pytest.raises(Conflict, match="100 tokens"):
+        await accounts.add_token("ann", "one more")
+    _, token = await accounts.renew("ann")
+    assert [row.label for row in await accounts.tokens("ann")] == ["renewed"]
+    assert (await accounts.find(token)).account == "ann"
+
+
+async def test_adding_an_account_again_because_the_answer_was_lost_is_no_conflict(redis):
+    args = ("add_account", "tracker.identity")
+    token = ("ann", "volunteer", "", "0" * 12, "x", "first")
+    answers = [await Script(*args)(redis, keys.ROOT, *token) for _ in range(2)]
+    assert answers == [["added"], ["added"]]
+    other = ("ann", "volunteer", "", "1" * 12, "x", "first")
+    assert await Script(*args)(redis, keys.ROOT, *other) == ["taken"]
+
+
+async def test_who_has_no_rights_over_jobs_has_none_to_lend(accounts):
+    await accounts.add("robo", Role.BOT)
+    await accounts.add("ann", Role.VOLUNTEER, "1")
+    await accounts.add("mod", Role.MODERATOR, "2")
+    await accounts.add("lead", Role.ADMIN, "3")
+    with pytest.raises(Forbidden, match="not linked"):
+        await accounts.delegate("robo", "4")
+    with pytest.raises(Forbidden, match="only admins"):
+        await accounts.delegate("robo", "1")
+    for discord_id in ("2", "3"):
+        token, _ = await accounts.delegate("robo", discord_id)
+        assert (await accounts.find(token)).scopes == DELEGABLE
+    narrow, _ = await accounts.delegate("robo", "3", frozenset({Scope.JOBS, Scope.ACCOUNTS}))
+    assert (await accounts.find(narrow)).scopes == {Scope.JOBS}
+    assert [row.label for row in await accounts.tokens("lead")] == ["first"]
+    await accounts.revoke("lead")
+    with pytest.raises(Forbidden, match="revoked"):
+        await accounts.delegate("robo", "3")
+
+
+async def test_a_banned_person_or_bot_lends_nothing(accounts, redis):
+    await accounts.add("robo", Role.BOT)
+    await accounts.add("lead", Role.ADMIN, "1")
+    workers = Workers(redis)
+    token, _ = await accounts.delegate("robo", "1")
+    await workers.set_state("robo", None, WorkerState.BANNED, reason="stolen", by="root")
+    with pytest.raises(Unauthorized):
+        await accounts.find(token)
+    await workers.set_state("robo", None, WorkerState.ACTIVE, reason="found", by="root")
+    await workers.set_state("lead", None, WorkerState.BANNED, reason="cheats", by="root")
+    with pytest.raises(Forbidden, match="cheats"):
+        await accounts.delegate("robo", "1")
+
+
+NAMES = [file.name.removesuffix(".lua") for file in (files("tracker.identity") / "lua").iterdir()]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NAMES if not name.startswith("_")))
+async def test_every_script_states_its_contract_and_compiles(name, redis):
+    text = (files("tracker.identity") / "lua" / f"{name}.lua").read_text()
+    for part in ("-- KEYS  1 {a", "-- ARGV  1", "-- Returns "):
+        assert part in text
+    expanded = script_text(name, "tracker.identity")
+    assert "-- include:" not in expanded
+    assert await redis.script_load(expanded) == Script(name, "tracker.identity").sha1
+
+
+async def test_the_keyspace_is_as_it_is_told(redis, accounts):
+    """Every key that identities leave has the name and the type that `keys` says."""
+    token = await accounts.add("ann", Role.ADMIN, "1")
+    gate, devices = Gate(redis, Rates(address=Rate(0.01, 3))), DeviceLogins(redis)
+    await gate.admit(Knock(token, "somewhere", "lease", "pc"))
+    codes = await devices.start("pc", "")
+    login = await devices.find(codes.user, "ann")
+    await devices.make_ticket(Ticket(login.id, "pc", "ann", None, "ann"))
+    with pytest.raises(NotFound):
+        await devices.find("BBBB-BBBB", "ann")
+    told = dict(re.findall(r"^    \{accounts\}:(\w+)\S* +(\w+) ", keys.__doc__, re.MULTILINE))
+    found = {}
+    for key in await redis.keys("*"):
+        root, _, rest = key.partition(":")
+        assert root == keys.ROOT
+        found[rest.split(":")[0]] = await redis.type(key)
+    assert found == told

@@ -19,8 +19,8 @@ from laion_protocol.client import TrackerClient
 from laion_protocol.messages import Completion, LeaseRequest, NewAccount, NewCrawl
 from tests.tracker.running import RECIPE, until
 from tests.tracker.shards import make_shard
-from tracker.accounts import new_token
 from tracker.cli import main
+from tracker.identity import new_token
 from tracker.place import kept_once
 from tracker.redis_check import masked
 
@@ -119,8 +119,8 @@ async def test_trackers_on_one_redis_and_one_directory_are_one(tmp_path, redis, 
         status, sentence = await fails(other, *where)
         assert status == os.EX_CONFIG
         assert sentence == (
-            f"Error: the shards of Redis at {redis_url} lie in another directory than {other}; "
-            "start with that one as --data, or choose another --redis-url"
+            f"Error: the shards of Redis at {redis_url} lie elsewhere than in {other}; "
+            "start with that place as --data or --store, or choose another --redis-url"
         )
         assert (await fails(data))[0] == os.EX_CANTCREAT  # with a Redis of its own it shares none
         (other / "store-id").write_text("")

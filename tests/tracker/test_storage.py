@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from laion_protocol import LeaseLost, StorageFull, UploadMismatch
-from tracker.storage import LocalStore, shard_prefix
+from laion_protocol import FileEntry, LeaseLost, StorageFull, UploadMismatch
+from tracker.storage import LocalStore, lease_of, shard_prefix
 
 PREFIX = shard_prefix(f"CC-1~7~{'a' * 32}")
-NAMES = ("shard.parquet",)
+FILES = (FileEntry(name="shard.parquet", size=4, sha256="0" * 64),)
 
 
 def sha256(data):
@@ -134,11 +134,11 @@ async def test_nothing_changes_in_a_sealed_shard(store, tmp_path):
         store.put(PREFIX, "shard.parquet", late(), size=7, sha256=sha256(b"swapped"))
     )
     await begun.wait()
-    await store.seal(PREFIX, NAMES)
+    await store.seal(PREFIX, FILES)
     go.set()
     with pytest.raises(LeaseLost):
         await upload
-    await store.seal(PREFIX, NAMES)
+    await store.seal(PREFIX, FILES)
     async with store.checkout(PREFIX) as directory:
         assert (directory / "shard.parquet").read_bytes() == b"checked"
 
@@ -147,7 +147,7 @@ async def test_a_file_that_comes_after_the_seal_is_refused_and_leaves_nothing(st
     for prefix in (PREFIX, shard_prefix(f"CC-1~8~{'b' * 32}")):  # the second one got no file
         if prefix == PREFIX:
             await put(store)
-        await store.seal(prefix, NAMES)
+        await store.seal(prefix, FILES)
         with pytest.raises(LeaseLost):
             await store.put(prefix, "x", body(b"late"), size=4, sha256=sha256(b"late"))
     assert files_under(tmp_path) == [f"shards/{PREFIX}/shard.parquet"]
@@ -174,7 +174,7 @@ async def test_a_sealed_shard_has_only_the_files_that_were_named(store, tmp_path
     target.parent.mkdir(parents=True)
     moved.rename(target)  # a tracker that died in the middle of `seal`
     for _ in range(2):
-        await store.seal(PREFIX, NAMES)
+        await store.seal(PREFIX, FILES)
         await store.describe(PREFIX, "{}")
         names = sorted(path.name for path in target.iterdir())
         assert names == ["manifest.json", "shard.parquet"]
@@ -185,7 +185,7 @@ async def test_directories_of_a_job_go_with_its_last_open_shard(store, tmp_path)
     other = shard_prefix(f"CC-1~7~{'b' * 32}")
     await put(store)
     await store.put(other, "x", body(b"data"), size=4, sha256=sha256(b"data"))
-    await store.seal(PREFIX, NAMES)
+    await store.seal(PREFIX, FILES)
     assert [path.name for path in uploads.glob("*/*/*")] == ["b" * 32]
     await store.remove(other)
     assert list(uploads.iterdir()) == []
@@ -218,7 +218,7 @@ async def test_a_removed_shard_is_gone_open_or_sealed(store, tmp_path):
     await put(store)
     await store.remove(PREFIX)
     await put(store)
-    await store.seal(PREFIX, NAMES)
+    await store.seal(PREFIX, FILES)
     await store.describe(PREFIX, "{}")
     await store.remove(PREFIX)
     assert files_under(tmp_path) == []
@@ -248,10 +248,46 @@ async def test_abandoned_uploads_are_removed_but_not_sealed_shards(store, tmp_pa
     os.utime(tmp_path / "uploads" / PREFIX, (time.time() - 7200,) * 2)
     assert await store.sweep_open(3600) == 1
     await put(store)
-    await store.seal(PREFIX, NAMES)
+    await store.seal(PREFIX, FILES)
     os.utime(tmp_path / "shards" / PREFIX, (time.time() - 7200,) * 2)
     assert await store.sweep_open(3600) == 0
     assert (tmp_path / "shards" / PREFIX / "shard.parquet").exists()
+
+
+async def test_what_a_killed_late_upload_left_goes_without_its_sealed_shard(store, tmp_path):
+    await put(store)
+    await store.seal(PREFIX, FILES)
+    left = tmp_path / "uploads" / PREFIX
+    left.mkdir(parents=True)
+    os.utime(left, (time.time() - 7200,) * 2)
+    assert await store.sweep_open(3600) == 1
+    assert files_under(tmp_path) == [f"shards/{PREFIX}/shard.parquet"]
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_a_sealed_file_is_read_piece_by_piece(store):
+    data = os.urandom(3 * 2**20)
+    await put(store, data)
+    await store.seal(PREFIX, FILES)
+    pieces = [piece async for piece in store.read(PREFIX, "shard.parquet")]
+    assert b"".join(pieces) == data
+    assert len(pieces) > 2
+    with pytest.raises(FileNotFoundError):
+        await anext(store.read(PREFIX, "other"))
+
+
+async def test_sealed_shards_are_told_by_their_age(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tracker.storage._LOOKED_AT", 7)
+    prefixes = {shard_prefix(f"CC-{crawl}~{job}~{'a' * 32}") for crawl in "12" for job in range(20)}
+    for prefix in prefixes:
+        await store.seal(prefix, FILES)
+    assert [prefix async for prefix in store.sealed(3600)] == []
+    old = sorted(prefixes)[:30]
+    for prefix in old:
+        os.utime(tmp_path / "shards" / prefix, (time.time() - 7200,) * 2)
+    assert sorted([prefix async for prefix in store.sealed(3600)]) == old
+    assert {lease_of(prefix) for prefix in old} >= {f"CC-1~7~{'a' * 32}", f"CC-2~9~{'a' * 32}"}
+    assert lease_of("CC-1/00000007/tmp") is None
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from laion_protocol import Counts, DropReason, JobState, Outcome
 from laion_protocol.messages import NewCrawl
 from tests.tracker.running import RECIPE, until
 from tests.tracker.shards import make_shard
-from tracker.app import connect
+from tracker.connection import connect
 from tracker.private_redis import PrivateRedis
 from tracker.queue import JobQueue
 from tracker.storage import LocalStore, shard_prefix
@@ -26,7 +26,7 @@ class Checker:
     def __init__(self, verdict, before=None):
         self.verdict, self.before = verdict, before
 
-    async def check(self, directory, manifest, recipe):
+    async def check(self, directory, manifest, recipe, **about):
         if self.before:
             await self.before()
         return self.verdict

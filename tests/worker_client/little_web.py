@@ -35,8 +35,9 @@ def write_archive(path: Path, *, pictures: int = 3, host: str = "site.example") 
 
 
 def little_recipe(model: ModelSpec, **changes) -> Recipe:
-    """Keeps whatever a model of random weights thinks of it."""
-    return Recipe(kind="warc", model=model, **{"min_similarity": -1, "safety": False, **changes})
+    """Keeps whatever a model of random weights thinks of it; two archives may have one page."""
+    defaults = {"min_similarity": -1, "safety": False, "dedupe": False}
+    return Recipe(kind="warc", model=model, **{**defaults, **changes})
 
 
 def options_for(endpoint: tuple[str, int], **changes) -> ChainOptions:

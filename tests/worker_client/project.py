@@ -15,10 +15,11 @@ from tests.tracker.running import Tracker, serving
 from tests.worker_client.little_web import little_recipe, options_for, write_archive
 from tests.worker_client.replay_server import ReplayServer
 from tests.worker_client.tiny_clip import make_tiny_clip
-from tracker.accounts import Accounts
+from tracker.identity import Accounts
 from tracker.settings import Settings
 from worker_client.interrupt import Interrupt
 from worker_client.meter import Meter
+from worker_client.news import News
 from worker_client.progress import PlainReport
 from worker_client.runner import Runner
 from worker_client.settings import WorkerSettings
@@ -63,6 +64,10 @@ class Project:
             async with TrackerClient(settings.tracker, settings.token, patience=0) as client:
                 self.runner = Runner(client, settings, self.state, self.said, self.interrupt)
                 await self.runner.run()
+
+    @property
+    def news(self) -> News:
+        return News(self.settings.state.with_name("announced"), self.said)
 
     async def worker_client(self) -> TrackerClient:
         return await self.tracker.client(self.settings.token)

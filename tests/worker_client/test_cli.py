@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from laion_protocol import ModelSpec, Recipe
+from laion_protocol import ModelSpec, Recipe, Stage
 from worker_client import __version__, process
 from worker_client.cli import cli
 from worker_client.pipeline.chain import ChainOptions
@@ -150,6 +150,49 @@ def test_local_sources_come_from_the_command_line_or_the_configuration(
     assert [s.local_sources for s in begun] == [None, Path("/data"), Path("/other")]
 
 
+def test_stages_come_from_the_command_line_the_configuration_or_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker_client import worker
+
+    begun: list[WorkerSettings] = []
+
+    async def record(settings: WorkerSettings, report: object) -> None:
+        begun.append(settings)
+
+    monkeypatch.setattr(worker, "work", record)
+    monkeypatch.setenv("LAION_WORKER_TOKEN", "lw_" + "a" * 12 + "_" + "b" * 64)
+    config = tmp_path / "c.toml"
+    config.write_text("")
+    args = ("run", "--tracker", "http://x", "--config", str(config))
+    invoke(*args)
+    config.write_text('stages = "score, hybrid"')
+    invoke(*args)
+    invoke(*args, "--stages", "fetch")
+    invoke(*args, "--stages", "auto")
+    assert [s.stages for s in begun] == [
+        None, (Stage.SCORE, Stage.HYBRID), (Stage.FETCH,), None,
+    ]  # fmt: skip
+    config.write_text('stages = "paint"')
+    assert "is neither `auto` nor some of fetch, score, hybrid" in str(invoke(*args).exception)
+
+
+def test_a_small_machine_fetches_a_cpu_does_whole_jobs_and_a_gpu_scores_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from worker_client import stages
+    from worker_client.pipeline import score_model
+
+    monkeypatch.setattr(score_model, "best_device", lambda: torch.device("cpu"))
+    assert stages.stages_here() == (Stage.HYBRID,)
+    monkeypatch.setattr(score_model, "best_device", lambda: torch.device("cuda"))
+    assert stages.stages_here() == (Stage.HYBRID, Stage.SCORE)
+    monkeypatch.setattr(stages, "_memory", lambda: 2 * 2**30)
+    assert stages.stages_here() == (Stage.FETCH,)
+
+
 def test_without_options_the_recipe_is_the_default_one(taken: list[tuple]) -> None:
     assert invoke("process", "x.warc.gz", "--out", "o").exit_code == 0
     assert taken[0][1] == Recipe(kind="warc")
@@ -188,6 +231,7 @@ def test_without_options_the_recipe_is_the_default_one(taken: list[tuple]) -> No
         (["run", "--tracker", "ftp://x"], "is not a tracker's URL"),
         (["run", "--tracker", "http://x", "--worker", "a b"], "--worker"),
         (["run", "--tracker", "http://x", "--jobs", "0"], "--jobs"),
+        (["run", "--tracker", "http://x", "--stages", "fetch,paint"], "is neither `auto` nor some"),
         (["fly"], "No such command 'fly'"),
     ],
 )

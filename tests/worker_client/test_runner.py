@@ -15,6 +15,7 @@ from tests.tracker.running import until
 from tests.worker_client.line import Line
 from tests.worker_client.little_web import HeldServer
 from tests.worker_client.project import Project, Said, project
+from worker_client import making
 from worker_client import runner as runner_module
 from worker_client.disk import DiskFull
 from worker_client.errors import AlreadyRunning
@@ -100,7 +101,7 @@ async def test_a_finished_shard_is_delivered_after_a_crash_without_doing_it_agai
     def again(*args: object) -> None:
         raise AssertionError("the work was done before")
 
-    monkeypatch.setattr(runner_module, "run_chunk", again)
+    monkeypatch.setattr(making, "run_chunk", again)
     await p.run()
     await accepted(p, 1)
     assert (await p.stats()).attempts == 1
@@ -240,7 +241,7 @@ async def test_a_full_disk_gives_the_job_back_and_ends_the_worker(
     def full(*args: object) -> None:
         raise DiskFull("the disk that holds it is full; free some space and start again")
 
-    monkeypatch.setattr(runner_module, "run_chunk", full)
+    monkeypatch.setattr(making, "run_chunk", full)
     p = await start(files=3)
     with pytest.raises(DiskFull):
         await p.run()
@@ -260,7 +261,7 @@ async def test_what_is_this_machines_fault_makes_it_pause_ever_longer(
     async def sleep(interrupt: Interrupt, seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(runner_module, "run_chunk", full)
+    monkeypatch.setattr(making, "run_chunk", full)
     monkeypatch.setattr(Interrupt, "sleep", sleep)
     p = await start(files=3)
     await p.run(most_jobs=3)
@@ -276,7 +277,7 @@ async def test_a_fault_of_our_own_is_reported_and_not_a_traceback(
     def broken(*args: object) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr(runner_module, "run_chunk", broken)
+    monkeypatch.setattr(making, "run_chunk", broken)
     p = await start()
     await p.run()
     assert "a fault of its own (KeyError: 'oops')" in p.said

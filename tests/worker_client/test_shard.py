@@ -201,7 +201,7 @@ def test_a_large_shard_becomes_several_files_under_the_size_limit(
 def test_a_shard_beyond_all_bounds_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_files, "MAX_FILES", 2)
+    monkeypatch.setattr(ParquetFiles, "MOST", 1)
     monkeypatch.setattr(shard_files, "_MOST_GROUPS", 1)
     empty = pa.table({name: [] for name in COLUMNS}, schema=SCHEMA)
     with pytest.raises(ShardTooLarge, match="more parts"):  # noqa: SIM117

@@ -2,15 +2,25 @@ from pathlib import Path
 
 import pytest
 
-from laion_protocol import Counts, JobState, Manifest, SourceDigest, StorageFull, UploadMismatch
+from laion_protocol import (
+    Counts,
+    JobState,
+    Manifest,
+    SourceDigest,
+    StorageFull,
+    Unavailable,
+    UploadMismatch,
+)
 from laion_protocol.client import NotATracker
 from laion_protocol.manifest import FileEntry
 from laion_protocol.messages import Completion, Receipt, UploadPlan, UploadSlot
 from tests.worker_client.project import Said
-from worker_client import patience
+from worker_client import patience, upload
+from worker_client.foreign_store import ForeignStore, StoreRefused
 from worker_client.upload import deliver
 
 NAMES = ("shard.parquet", "image_embeddings.npy")
+STORE = ForeignStore("https://tracker.example", (), "test")
 
 
 def manifest() -> Manifest:
@@ -39,12 +49,15 @@ class Tracker:
         self.base = "/"
         self.has: list[str] = []
         self.sent: list[str] = []
+        self.asked: list[tuple[str, ...]] = []
 
     async def plan_uploads(self, lease_id: str, files: tuple[FileEntry, ...]) -> UploadPlan:
+        self.asked.append(tuple(file.name for file in files))
         return UploadPlan(
             slots=tuple(
                 UploadSlot(name=name, url=f"{self.base}{name}", present=name in self.has)
                 for name in self.names
+                if name in self.asked[-1] or name not in NAMES
             )
         )
 
@@ -68,7 +81,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_only_what_the_tracker_lacks_is_sent() -> None:
     tracker = Tracker()
     tracker.has.append("shard.parquet")
-    receipt = await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    receipt = await deliver(tracker, "l", Path(), manifest(), Said(), STORE)  # type: ignore[arg-type]
     assert receipt.state is JobState.VERIFYING
     assert tracker.sent == ["image_embeddings.npy"]
 
@@ -76,21 +89,21 @@ async def test_only_what_the_tracker_lacks_is_sent() -> None:
 async def test_a_tracker_without_room_is_waited_for() -> None:
     said = Said()
     tracker = Tracker((StorageFull("no room", retry_after=0),) * 3)
-    await deliver(tracker, "l", Path(), manifest(), said)  # type: ignore[arg-type]
+    await deliver(tracker, "l", Path(), manifest(), said, STORE)  # type: ignore[arg-type]
     assert tracker.has == list(NAMES)
     assert said.lines == ["waiting for the tracker: no room"]
 
 
 async def test_a_file_that_was_garbled_on_the_way_is_sent_again() -> None:
     tracker = Tracker((UploadMismatch("garbled"),) * 2)
-    await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    await deliver(tracker, "l", Path(), manifest(), Said(), STORE)  # type: ignore[arg-type]
     assert tracker.sent == ["shard.parquet"] * 3 + ["image_embeddings.npy"]
 
 
 async def test_a_file_that_never_arrives_sound_is_given_up() -> None:
     tracker = Tracker((UploadMismatch("garbled"),) * 50)
     with pytest.raises(UploadMismatch):
-        await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+        await deliver(tracker, "l", Path(), manifest(), Said(), STORE)  # type: ignore[arg-type]
     assert len(tracker.sent) == 5
 
 
@@ -98,22 +111,63 @@ async def test_a_file_that_never_arrives_sound_is_given_up() -> None:
 async def test_a_tracker_gets_no_file_that_was_not_offered(name: str) -> None:
     tracker = Tracker(names=(name,))
     with pytest.raises(NotATracker, match="not of the shard"):
-        await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+        await deliver(tracker, "l", Path(), manifest(), Said(), STORE)  # type: ignore[arg-type]
     assert tracker.sent == []
 
 
-@pytest.mark.parametrize("base", ["http://192.168.1.1/", "https://store.example/", "file:///", ""])
-async def test_a_shard_goes_to_the_tracker_and_nowhere_else(base: str) -> None:
+@pytest.mark.parametrize("base", ["http://192.168.1.1/", "https://10.0.0.1/", "file:///", ""])
+async def test_a_shard_goes_to_the_tracker_or_the_public_web(base: str) -> None:
     tracker = Tracker()
     tracker.base = base
-    with pytest.raises(NotATracker, match="which is not its own"):
-        await deliver(tracker, "l", Path(), manifest(), Said())  # type: ignore[arg-type]
+    with pytest.raises(StoreRefused):
+        await deliver(tracker, "l", Path(), manifest(), Said(), STORE)  # type: ignore[arg-type]
     assert tracker.sent == []
 
 
 async def test_a_page_of_a_proxy_in_the_trackers_place_is_waited_out() -> None:
     said = Said()
     tracker = Tracker((NotATracker("please log in"),) * 3)
-    await deliver(tracker, "l", Path(), manifest(), said)  # type: ignore[arg-type]
+    await deliver(tracker, "l", Path(), manifest(), said, STORE)  # type: ignore[arg-type]
     assert tracker.has == list(NAMES)
     assert said.lines == ["waiting for the tracker: please log in"]
+
+
+class Store(ForeignStore):
+    """A store that takes files for a tracker, after the troubles that a test gives it."""
+
+    def __init__(self, tracker: Tracker, troubles: tuple[Exception, ...] = ()) -> None:
+        super().__init__("https://tracker.example", (), "test")
+        self.tracker = tracker
+        self.troubles = list(troubles)
+
+    async def put(self, url: str, headers: dict[str, str], path: Path, *, size: int) -> None:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        assert size == 1
+        self.tracker.has.append(url.rpartition("/")[2])
+
+
+async def test_a_slot_that_failed_is_not_used_again() -> None:
+    tracker, said = Tracker(), Said()
+    tracker.base = "https://store.example/"
+    store = Store(tracker, (Unavailable("HTTP 403"), Unavailable("HTTP 403")))
+    await deliver(tracker, "l", Path(), manifest(), said, store)  # type: ignore[arg-type]
+    assert tracker.has == list(NAMES)
+    assert tracker.asked == [NAMES, (NAMES[0],), (NAMES[0],)]
+    assert said.lines == ["waiting for the tracker: HTTP 403"]
+
+
+async def test_an_old_slot_is_not_used_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "_FRESH", 0.0)
+    tracker = Tracker()
+    tracker.base = "https://store.example/"
+    await deliver(tracker, "l", Path(), manifest(), Said(), Store(tracker))  # type: ignore[arg-type]
+    assert tracker.asked == [NAMES, (NAMES[0],), (NAMES[1],)]
+
+
+async def test_a_file_that_the_store_got_garbled_is_sent_again() -> None:
+    tracker = Tracker()
+    tracker.base = "https://store.example/"
+    store = Store(tracker, (UploadMismatch("BadDigest"),) * 2)
+    await deliver(tracker, "l", Path(), manifest(), Said(), store)  # type: ignore[arg-type]
+    assert tracker.has == list(NAMES)

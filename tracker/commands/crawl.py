@@ -1,28 +1,17 @@
-"""`tracker crawl add | list | pause | resume`."""
+"""`tracker crawl list | pause | resume | drain | finish | remove`; `crawl_add.py` adds one."""
 
-import hashlib
-import os
-import typing
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from datetime import timedelta
+from typing import Any
 
 import click
-from pydantic import ValidationError
 
-from laion_protocol import PRODUCTION_MODEL, ModelSpec, Recipe, SourceKind
-from laion_protocol.client import TrackerClient
-from laion_protocol.messages import CrawlAdded, NewCrawl
-from tracker.crawls import UnreadableList, absolute_base, read_paths
+from laion_protocol import CrawlState
+from laion_protocol.messages import CrawlStateAnswer
 
-from .session import Failed, to_tracker
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-#: These two have options of their own.
-_OWN_OPTIONS: Final = ("kind", "model")
-
-File = click.Path(exists=True, dir_okay=False, path_type=Path)
+from .crawl_add import add
+from .output import Answer, lasting, prints, table
+from .session import to_tracker
 
 
 @click.group()
@@ -30,121 +19,83 @@ def crawl() -> None:
     """Add crawls and steer them."""
 
 
-def _split(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _recipe_options(command: _F) -> _F:
-    """One option for each field of `Recipe`, so that none is ever forgotten."""
-    for name, field in reversed(Recipe.model_fields.items()):
-        if name in _OWN_OPTIONS:
-            continue
-        flag, origin = name.replace("_", "-"), typing.get_origin(field.annotation)
-        if origin is tuple:
-            option = click.option(
-                f"--{flag}", name, default=",".join(field.default), show_default=True,
-                help=field.description or "Separated by commas.",
-                callback=_split,
-            )  # fmt: skip
-        else:
-            switch = field.annotation is bool
-            kind = None if switch else typing.cast("type[Any]", field.annotation)
-            option = click.option(
-                f"--{flag}/--no-{flag}" if switch else f"--{flag}", name, type=kind,
-                default=field.default, show_default=True, help=field.description,
-            )  # fmt: skip
-        command = option(command)
-    return command
-
-
-@crawl.command("add")
-@click.argument("name")
-@click.option("--paths", required=True, metavar="FILE_OR_URL", help="One path a line; may be .gz.")
-@click.option("--base", required=True, metavar="URL_OR_DIR", help="What the paths are relative to.")
-@click.option("--kind", required=True, type=click.Choice([kind.value for kind in SourceKind]))
-@click.option("--parts", default=1, show_default=True, help="Jobs that each file is cut into.")
-@click.option("--seed", type=int, help="Of the order of the jobs; random by default.")
-@click.option("--architecture", default=PRODUCTION_MODEL.architecture, show_default=True)
-@click.option("--pretrained", help="open_clip's name for the weights.")
-@click.option("--model-config", type=File, help="open_clip model config (JSON), with weights.")
-@click.option("--model-weights", type=File, help="Weights (safetensors), with a config.")
-@_recipe_options
-@to_tracker
-def add(
-    name: str, paths: str, base: str, kind: str, parts: int, seed: int | None,
-    architecture: str, pretrained: str | None,
-    model_config: Path | None, model_weights: Path | None,
-    call: Callable[..., Any], **recipe_fields: object,
-) -> None:  # fmt: skip
-    """Add a crawl; adding the same again changes nothing."""
-    files = [file for file in (model_config, model_weights) if file is not None]
-    if len(files) == 1:
-        raise click.UsageError("--model-config and --model-weights go together")
-    if files and pretrained:
-        raise click.UsageError("name either --pretrained, or --model-config and --model-weights")
-    hashes = [_sha256(file) for file in files]
-    try:
-        model = _model(architecture, pretrained, hashes)
-        recipe = Recipe(kind=SourceKind(kind), model=model, **typing.cast("Any", recipe_fields))
-        listed = read_paths(paths, base)
-        new = NewCrawl(
-            name=name, base=absolute_base(base), paths=listed, parts=parts, recipe=recipe, seed=seed
-        )
-    except UnreadableList as error:
-        raise Failed(str(error), os.EX_NOINPUT) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "recipe"
-        raise Failed(f"{field}: {first['msg']}", os.EX_USAGE) from error
-
-    async def send(client: TrackerClient) -> CrawlAdded:
-        for sha256, file in zip(hashes, files, strict=True):
-            await client.put_file(sha256, file)
-        return await client.add_crawl(new)
-
-    added = call(send)
-    click.echo(f"{added.name}: {added.jobs} jobs, recipe {added.recipe_sha256[:12]}")
+crawl.add_command(add)
 
 
 @crawl.command("list")
+@prints
 @to_tracker
-def list_crawls(call: Callable[..., Any]) -> None:
+def list_crawls(call: Callable[..., Any]) -> Answer:
     """Every crawl, its state and its counts."""
-    for row in call(lambda client: client.crawls()):
+    crawls = call(lambda client: client.crawls())
+    header = (
+        "CRAWL", "STATE", "ACCEPTED", "LEASED", "STALE", "VERIFYING", "PENDING", "DEAD", "LEFT",
+    )  # fmt: skip
+    rows = []
+    for row in crawls:
         jobs = row.jobs
-        click.echo(
-            f"{row.name}  {row.state}  accepted {jobs.accepted}/{jobs.total}  leased {jobs.leased}"
-            f"  verifying {jobs.verifying}  pending {jobs.pending}  dead {jobs.dead}"
-        )
+        left = "-" if row.eta_seconds is None else lasting(timedelta(seconds=row.eta_seconds))
+        pending = f"{jobs.pending} ({row.scoring} to score)" if row.scoring else jobs.pending
+        rows.append(
+            (row.name, row.state, f"{jobs.accepted}/{jobs.total}", jobs.leased, row.stale,
+             jobs.verifying, pending, jobs.dead, left)
+        )  # fmt: skip
+    return Answer(crawls, table(header, rows) or ["no crawl yet; `crawl add` adds one"])
 
 
 @crawl.command()
 @click.argument("name")
+@prints
 @to_tracker
-def pause(name: str, call: Callable[..., Any]) -> None:
+def pause(name: str, call: Callable[..., Any]) -> Answer:
     """Hand out no more of its jobs; what is leased may be finished."""
     call(lambda client: client.pause_crawl(name))
-    click.echo(f"{name} is paused")
+    return _now(CrawlStateAnswer(name=name, state=CrawlState.PAUSED))
 
 
 @crawl.command()
 @click.argument("name")
+@prints
 @to_tracker
-def resume(name: str, call: Callable[..., Any]) -> None:
-    """Hand out its jobs again."""
+def resume(name: str, call: Callable[..., Any]) -> Answer:
+    """Hand out its jobs again, also of one that is finished."""
     call(lambda client: client.resume_crawl(name))
-    click.echo(f"{name} is active")
+    return _now(CrawlStateAnswer(name=name, state=CrawlState.ACTIVE))
 
 
-def _model(architecture: str, pretrained: str | None, hashes: list[str]) -> ModelSpec:
-    if hashes:
-        config, weights = hashes
-        return ModelSpec(architecture=architecture, config_sha256=config, weights_sha256=weights)
-    if pretrained is None and architecture == PRODUCTION_MODEL.architecture:
-        return PRODUCTION_MODEL
-    return ModelSpec(architecture=architecture, pretrained=pretrained)
+@crawl.command()
+@click.argument("name")
+@prints
+@to_tracker
+def drain(name: str, call: Callable[..., Any]) -> Answer:
+    """As pause; it is finished by itself when nothing is leased or being verified."""
+    return _now(call(lambda client: client.drain_crawl(name)))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@crawl.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@prints
+@to_tracker
+def finish(name: str, yes: bool, call: Callable[..., Any]) -> Answer:
+    """Close it now: what is leased is lost to its worker at the next heartbeat."""
+    if not yes:
+        click.confirm(f"Close {name} now? `drain` lets workers finish.", abort=True, err=True)
+    return _now(call(lambda client: client.finish_crawl(name)))
+
+
+@crawl.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@prints
+@to_tracker
+def remove(name: str, yes: bool, call: Callable[..., Any]) -> Answer:
+    """Remove a crawl for which no result was accepted yet; its name is free again."""
+    if not yes:
+        click.confirm(f"Remove {name} and all its jobs?", abort=True, err=True)
+    call(lambda client: client.remove_crawl(name))
+    return Answer((), [f"{name} is removed"])
+
+
+def _now(answer: CrawlStateAnswer) -> Answer:
+    return Answer(answer, [f"{answer.name} is {answer.state}"])

@@ -1,55 +1,148 @@
-"""`tracker jobs stale | requeue`."""
+"""`tracker jobs find | stale | dead | show`: looking at jobs. `job_actions.py` changes them."""
 
-import os
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
-from laion_protocol.messages import Requeue
+from laion_protocol.messages import FindJobs, FoundJob, JobDetail, OpenJob
 
-from .session import Failed, to_tracker
+from .duration import DURATION
+from .job_actions import actions, reassign, requeue, undo
+from .job_filter import filter_options, silent_for, to_filter
+from .output import Answer, ago, clean, lasting, moment, prints, table
+from .session import to_tracker
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="How many to list."
+)
 
 
 @click.group()
 def jobs() -> None:
-    """Look after jobs that hang."""
+    """Look after jobs that hang, fail or are dead."""
+
+
+for command in (reassign, requeue, undo, actions):
+    jobs.add_command(command)
+
+
+@jobs.command()
+@click.option("--state", type=click.Choice(["leased", "verifying", "pending", "dead"]),
+              default="leased", show_default=True,
+              help="pending: those that were leased before.")  # fmt: skip
+@filter_options
+@silent_for
+@limit_option
+@prints
+@to_tracker
+def find(
+    state: str, conditions: dict[str, Any], limit: int,
+    call: Callable[..., Any],
+) -> Answer:  # fmt: skip
+    """Jobs that fit, longest silent or longest in their state first."""
+    return _find(state, conditions, limit, call)
+
+
+@jobs.command()
+@filter_options
+@limit_option
+@prints
+@to_tracker
+def dead(conditions: dict[str, Any], limit: int, call: Callable[..., Any]) -> Answer:
+    """Jobs that used up their attempts, and why."""
+    return _find("dead", conditions, limit, call)
 
 
 @jobs.command()
 @click.option("--crawl", help="Only of this crawl.")
-@click.option(
-    "--silent-for", type=click.FloatRange(min=0), help="Seconds; two heartbeats if unset."
-)
-@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
+@click.option("--silent-for", type=DURATION, help="90, 30m, 2h; two heartbeats if unset.")
+@limit_option
+@prints
 @to_tracker
 def stale(
-    crawl: str | None, silent_for: float | None, limit: int, call: Callable[..., Any]
-) -> None:
+    crawl: str | None, silent_for: timedelta | None, limit: int, call: Callable[..., Any]
+) -> Answer:
     """Leased jobs without a heartbeat, silent longest first."""
-    silence = None if silent_for is None else timedelta(seconds=silent_for)
-    found = call(lambda client: client.stale_jobs(crawl=crawl, silent_for=silence, limit=limit))
-    now = datetime.now(UTC)
-    for job in found.jobs:
-        silent = max(0, round((now - job.last_heartbeat).total_seconds()))
-        click.echo(f"{job.job}  silent {silent} s  {job.account}/{job.worker}  try {job.attempt}")
-    click.echo(f"{found.total} stale in all")
+    found = call(lambda client: client.stale_jobs(crawl=crawl, silent_for=silent_for, limit=limit))
+    return Answer(found, [*_stale(found.jobs), f"{found.total} stale in all"])
 
 
 @jobs.command()
-@click.argument("names", metavar="JOB...", nargs=-1, required=True)
-@click.option("--reason", required=True, help="For the worker and the audit log.")
-@click.option("--dry-run", is_flag=True, help="Change nothing, tell what would happen.")
+@click.argument("job", metavar="JOB")
+@prints
 @to_tracker
-def requeue(names: tuple[str, ...], reason: str, dry_run: bool, call: Callable[..., Any]) -> None:
-    """Take jobs from their workers, or from the dead letters. A job is <crawl>/<number>."""
-    try:
-        request = Requeue(jobs=names, reason=reason, dry_run=dry_run)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Failed(f"{first['loc'][0]}: {first['msg']}", os.EX_USAGE) from error
-    answer = call(lambda client: client.requeue(request))
-    for job, verdict in answer.jobs.items():
-        click.echo(f"{job}  {'would be ' if answer.dry_run else ''}{verdict}")
+def show(job: str, call: Callable[..., Any]) -> Answer:
+    """All that is known of one job, <crawl>/<number>, with every attempt."""
+    shown = call(lambda client: client.job(job))
+    return Answer(shown, _detail(shown))
+
+
+def _find(state: str, conditions: dict[str, Any], limit: int, call: Callable[..., Any]) -> Answer:
+    request = FindJobs(filter=to_filter(state, conditions), limit=limit)
+    found = call(lambda client: client.search_jobs(request))
+    return Answer(found, [*job_table(found.jobs), f"{found.total} in all"])
+
+
+def _stale(jobs: Iterable[OpenJob]) -> list[str]:
+    return table(
+        ("JOB", "SILENT", "WORKER", "TRY"),
+        [
+            (job.job, ago(job.last_heartbeat), f"{job.account}/{job.worker}", job.attempt)
+            for job in jobs
+        ],
+    )
+
+
+def job_table(jobs: Iterable[FoundJob]) -> list[str]:
+    """Jobs of any state, a line each."""
+    header = ("JOB", "STATE", "FOR", "SILENT", "WORKER", "TRY", "LAST ENDED", "MESSAGE")
+    return table(header, [_row(job) for job in jobs])
+
+
+def _row(job: FoundJob) -> tuple[object, ...]:
+    ended = job.outcome or "-"
+    if job.failure_class is not None:
+        ended = f"{ended} ({job.failure_class})"
+    silent = "-" if job.last_heartbeat is None else ago(job.last_heartbeat)
+    worker = f"{job.account}/{job.worker}"
+    return job.job, job.state, ago(job.since), silent, worker, job.attempt, ended, job.message
+
+
+def _detail(job: JobDetail) -> Iterable[str]:
+    yield f"{job.job}  {job.state}"
+    yield f"reads {clean(job.source)}, part {job.part + 1} of {job.parts}"
+    if job.ahead is not None:
+        yield f"never leased; {job.ahead} jobs come before it"
+    if job.not_before is not None:
+        yield f"may be leased from {moment(job.not_before)}"
+    if job.last_heartbeat is not None and job.deadline is not None:
+        yield f"last heartbeat {ago(job.last_heartbeat)} ago, deadline {moment(job.deadline)}"
+    if job.fetched_by is not None:
+        yield f"fetched by {job.fetched_by}"
+    if job.finished is not None:
+        done = job.finished
+        yield (
+            f"accepted {moment(done.accepted_at)} from {done.account}/{done.worker}: "
+            f"kept {done.kept} of {done.pairs} pairs, {done.bytes} bytes"
+        )
+    header = ("TRY", "WORKER", "STAGE", "LEASED", "LASTED", "OUTCOME", "MESSAGE")
+    yield from table(
+        header,
+        [
+            (
+                attempt.number, f"{attempt.account}/{attempt.worker}", attempt.stage,
+                moment(attempt.leased_at),
+                "-" if attempt.ended_at is None else lasting(attempt.ended_at - attempt.leased_at),
+                attempt.outcome or "-", attempt.message,
+            )
+            for attempt in job.attempts
+        ],
+    )  # fmt: skip
+    for replica in job.replicas:
+        yield (
+            f"replica of {replica.account}/{replica.worker} (try {replica.attempt}), "
+            f"{moment(replica.handed_in_at)}: kept {replica.kept} of {replica.pairs} pairs, "
+            f"digest {replica.pairs_sha256[:12]}"
+        )

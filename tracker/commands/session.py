@@ -15,6 +15,7 @@ from laion_protocol import (
     Forbidden,
     InvalidRequest,
     NotFound,
+    RateLimited,
     TrackerError,
     Unauthorized,
     Unavailable,
@@ -37,6 +38,7 @@ _STATUS: Final[tuple[tuple[type[TrackerError], int], ...]] = (
     (Conflict, os.EX_DATAERR),
     (InvalidRequest, os.EX_DATAERR),
     (Unavailable, os.EX_UNAVAILABLE),
+    (RateLimited, os.EX_TEMPFAIL),
 )
 
 
@@ -48,9 +50,18 @@ class Failed(click.ClickException):
         self.exit_code = status  # type: ignore[misc]
 
 
+class _DataDirectory(click.Path):
+    """A directory by name: an empty one would be the directory that the shell is in."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("the name is empty; name the tracker's data directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 data_option = click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_DataDirectory(file_okay=False, path_type=Path),
     default=DEFAULT_DATA,
     show_default=True,
     envvar="LAION_TRACKER_DATA",

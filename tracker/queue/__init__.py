@@ -1,5 +1,6 @@
 """The job queue: Python asks, Lua decides."""
 
+from .failures import Failure, Failures
 from .ids import JobRef, LeaseRef
 from .job_queue import JobQueue
 from .records import (
@@ -8,10 +9,13 @@ from .records import (
     Crawl,
     Credit,
     Extended,
+    Fetched,
     Finished,
+    FoundJob,
     HeldLease,
     JobView,
     QueueStats,
+    Replica,
     RetryPolicy,
     StaleLeases,
     Submission,
@@ -24,13 +28,18 @@ __all__ = [
     "Crawl",
     "Credit",
     "Extended",
+    "Failure",
+    "Failures",
+    "Fetched",
     "Finished",
+    "FoundJob",
     "HeldLease",
     "JobQueue",
     "JobRef",
     "JobView",
     "LeaseRef",
     "QueueStats",
+    "Replica",
     "RetryPolicy",
     "StaleLeases",
     "Submission",

@@ -1,18 +1,18 @@
 """`JobQueue`: every change of a job's state, each one a single atomic script."""
 
+import json
 import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from laion_protocol import (
-    Conflict,
     Counts,
     CrawlState,
     FailureClass,
@@ -21,26 +21,27 @@ from laion_protocol import (
     LeaseLost,
     Manifest,
     NotFound,
-    Unavailable,
+    Stage,
 )
-from laion_protocol.messages import CrawlAdded, NewCrawl, Progress, Receipt
+from laion_protocol.messages import Progress, Receipt
 
-from . import keys, replies
+from . import replies
+from .crawl_verbs import CrawlVerbs
 from .ids import JobRef, LeaseRef, new_secret
-from .reader import QueueReader, milliseconds
-from .records import Extended, HeldLease, RetryPolicy, Submission, Verdict
+from .reader import milliseconds, to_milliseconds
+from .records import Extended, HeldLease, RetryPolicy, Seen, Submission, Verdict
 from .scripts import Script
-from .staging import stage
 
 log = logging.getLogger(__name__)
 
 _MAX_COUNT: Final = 10**9  #: of one shard; Redis's counters (2**63) hold those of 10**8 such jobs
 _MAX_MESSAGE: Final = 500  #: characters, as `laion_protocol.messages.Reason`
-_REQUEUED_AT_ONCE: Final = 1_000  #: jobs in one script, which nothing else can interrupt
+_REQUEUED_AT_ONCE: Final = 250  #: jobs in one script, which nothing else can interrupt
+_CANCELLED_AT_ONCE: Final = 500  #: jobs in one script
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  #: `laion_protocol.messages.Name`
 
 
-class JobQueue(QueueReader):
+class JobQueue(CrawlVerbs):
     """The jobs of all crawls. Safe to use from many tasks and many processes at once."""
 
     def __init__(
@@ -49,6 +50,9 @@ class JobQueue(QueueReader):
         *,
         lease_duration: timedelta = timedelta(minutes=5),
         max_held: int = 8,
+        max_held_account: int = 64,
+        max_lease: timedelta = timedelta(hours=48),
+        score_backlog: int = 100,
         retry: RetryPolicy | None = None,
         outage_after: timedelta = timedelta(minutes=2),
     ) -> None:
@@ -58,60 +62,42 @@ class JobQueue(QueueReader):
             redis: the client; the caller closes it.
             lease_duration: how long a lease lasts after its last heartbeat; about five beats.
             max_held: leases that one worker may hold in one crawl at a time.
-            retry: for crawls added by this queue; kept with the crawl.
+            max_held_account: leases that all workers of one account may hold in one crawl.
+            max_lease: no heartbeat makes a lease last longer.
+            score_backlog: over so many intermediates that wait to be scored, they come first.
+            retry: for crawls added by this queue that say nothing else; kept with the crawl.
             outage_after: when `reap` was not called for so long, the tracker was away, and all
                 leases are extended by that time instead of being reaped.
         """
-        super().__init__(redis)
+        super().__init__(redis, retry or RetryPolicy())
         self._lease_ms = milliseconds(lease_duration)
-        self._max_held = max_held
-        self._retry = retry or RetryPolicy()
+        self._max_held = (max_held, max_held_account)
+        self._max_lease_ms = milliseconds(max_lease)
+        self._score_backlog = score_backlog
         self._outage_ms = milliseconds(outage_after)
-
-    # ── crawls ───────────────────────────────────────────────────────────────────────────────
-
-    async def add(self, new: NewCrawl) -> CrawlAdded:
-        """Add a crawl; adding the same again changes nothing and gives the same answer.
-
-        Raises:
-            Conflict: the name is taken by a crawl of other files, parts, recipe or given seed.
-            InvalidRequest: a path with a control character, or more than 100 M jobs.
-            Unavailable: staging the path list took over an hour; send it again.
-        """
-        staged = await stage(self._redis, new)
-        # listed before it is visible: a crash in between hides nothing that exists
-        await self._redis.sadd(keys.CRAWLS, new.name)
-        reply = await _ADD(self._redis, keys.meta(new.name), *staged.script_args(self._retry))
-        if reply[0] == "conflict":
-            raise Conflict(f"there is another crawl {new.name!r} already; choose another name")
-        if reply[0] == "unstaged":
-            raise Unavailable(f"the path list of {new.name!r} came too slowly; add it again")
-        return CrawlAdded(name=new.name, jobs=staged.jobs, recipe_sha256=new.recipe.sha256)
-
-    async def pause(self, name: str) -> None:
-        """Hand out no more jobs of this crawl; what is leased may be finished. Safe to repeat.
-
-        Raises:
-            NotFound: no such crawl.
-        """
-        await self._run(_SET_STATE, name, CrawlState.PAUSED)
-
-    async def resume(self, name: str) -> None:
-        """Hand out jobs of this crawl again. Safe to repeat.
-
-        Raises:
-            NotFound: no such crawl.
-        """
-        await self._run(_SET_STATE, name, CrawlState.ACTIVE)
 
     # ── a worker's verbs ─────────────────────────────────────────────────────────────────────
 
-    async def lease(self, crawl: str, account: str, worker: str) -> HeldLease | IdleReason:
+    async def lease(
+        self,
+        crawl: str,
+        account: str,
+        worker: str,
+        stages: frozenset[Stage] = frozenset({Stage.HYBRID}),
+    ) -> HeldLease | IdleReason:
         """Give this worker the crawl's next job, or say why there is none
-        (`NO_WORK`, `PAUSED`, `QUOTA`).
+        (`NO_WORK`, `PAUSED`, `DRAINING`, `QUOTA`).
 
         A job is not given back to the account that last failed it, or handed it back, while there
         is another one.
+
+        Args:
+            crawl: which.
+            account: whose worker it is.
+            worker: its name.
+            stages: what it can do. With `SCORE` it may get an intermediate to score: if nothing
+                else is left, or so many wait that they come first. Of `FETCH` and `HYBRID`, a job
+                from its beginning is leased for `HYBRID`.
 
         Raises:
             NotFound: no such crawl.
@@ -120,8 +106,13 @@ class JobQueue(QueueReader):
         for name in (account, worker):
             if not _NAME.fullmatch(name):  # the finished record separates by blanks
                 raise InvalidRequest(f"{name[:100]!r} is no name of an account or worker")
-        args = (account, worker, new_secret(), self._lease_ms, self._max_held)
-        reply = await self._run(_LEASE, crawl, *args)
+        if Stage.HYBRID in stages:
+            begins: str = Stage.HYBRID
+        else:
+            begins = Stage.FETCH if Stage.FETCH in stages else ""
+        scores = int(Stage.SCORE in stages)
+        who = (account, worker, new_secret(), self._lease_ms, *self._max_held)
+        reply = await self._run(_LEASE, crawl, *who, begins, scores, self._score_backlog)
         return replies.to_idle(reply) if reply[0] == "idle" else replies.to_lease(reply[1], crawl)
 
     async def extend(self, lease_id: str, account: str, progress: Progress) -> Extended:
@@ -130,26 +121,41 @@ class JobQueue(QueueReader):
         A lease that ran out comes back to life as long as nobody else has been given the job.
 
         Raises:
-            LeaseLost: the job is somebody else's, or done, or was handed back or in.
+            LeaseLost: the job is somebody else's, or done, or was handed back or in; the lease has
+                lasted for `max_lease`; the crawl is finished.
         """
         ref = LeaseRef.parse(lease_id)
-        args = (account, self._lease_ms, progress.model_dump_json())
-        _, deadline, state = await self._run_for(_EXTEND, ref, *args)
-        return Extended(replies.to_time(deadline), CrawlState(state))
+        args = (account, self._lease_ms, progress.model_dump_json(), self._max_lease_ms)
+        _, deadline, state, worker = await self._run_for(_EXTEND, ref, *args)
+        return Extended(replies.to_time(deadline), CrawlState(state), worker)
 
     async def complete(self, lease_id: str, account: str, manifest: Manifest) -> Receipt:
-        """Take an uploaded shard in for verification; safe to repeat, with the same receipt.
+        """Take an uploaded shard, or intermediate, in for verification; safe to repeat, with the
+        same receipt.
 
-        A result whose lease ran out is taken as well while the job is open (pending or dead).
+        A result whose lease ran out is taken as well while the job is open (pending or dead). If
+        another worker's result is there already, what this one's manifest says is kept as a
+        replica, and the receipt's outcome is `SUPERSEDED`.
 
         Raises:
-            LeaseLost: the job is somebody else's, or done by somebody else, or was handed back.
-            InvalidRequest: over 10**9 pairs; no chunk has so many.
+            LeaseLost: the job is somebody else's, or was handed back.
+            InvalidRequest: over 10**9 pairs (no chunk has so many), or another stage's manifest.
         """
         ref = LeaseRef.parse(lease_id)
         if manifest.counts.pairs > _MAX_COUNT:
             raise InvalidRequest(f"{manifest.counts.pairs} pairs in one chunk cannot be")
-        reply = await self._run_for(_COMPLETE, ref, account, manifest.model_dump_json())
+        args = (account, manifest.model_dump_json(), manifest.stage, _replica(manifest))
+        return replies.to_receipt(await self._run_for(_COMPLETE, ref, *args), ref.job)
+
+    async def replicate(self, lease_id: str, account: str, manifest: Manifest) -> Receipt:
+        """As `complete` for a lease that lost its job to another worker's result; anything else
+        is answered as `complete` would, but nothing is taken in.
+
+        Raises:
+            LeaseLost: there is no other result, or nothing was handed in.
+        """
+        ref = LeaseRef.parse(lease_id)
+        reply = await self._run_for(_REPLICATE, ref, account, _replica(manifest))
         return replies.to_receipt(reply, ref.job)
 
     async def release(self, lease_id: str, account: str, reason: str) -> Receipt:
@@ -203,6 +209,8 @@ class JobQueue(QueueReader):
     async def accept(self, lease_id: str, counts: Counts, size: int) -> Receipt:
         """Make a verified shard part of the dataset, with credit; safe to repeat.
 
+        A verified intermediate (stage fetch) becomes the job's: it is pending again, to be scored.
+
         Args:
             lease_id: of the submission.
             counts: as the tracker recomputed them.
@@ -243,12 +251,30 @@ class JobQueue(QueueReader):
         _, count = await self._run(_REAP, crawl, limit, self._outage_ms)
         return int(count)
 
+    async def cancel(self, account: str, worker: str | None, reason: str) -> int:
+        """Take all jobs of all crawls from this worker, or from all workers of the account; say
+        how many. They learn of it, and of the reason, at their next heartbeat.
+        """
+        cancelled = 0
+        for crawl in await self.crawls():
+            some = _CANCELLED_AT_ONCE
+            while some == _CANCELLED_AT_ONCE:  # there may be more
+                args = (account, worker or "", _clean(reason), _CANCELLED_AT_ONCE)
+                try:
+                    _, some = await self._run(_CANCEL, crawl.name, *args)
+                except NotFound:  # removed meanwhile
+                    break
+                cancelled += some
+        return cancelled
+
     async def requeue(
         self,
         jobs: Iterable[JobRef],
         reason: str,
         *,
         silent_since: datetime | None = None,
+        seen: Seen | None = None,
+        action: str = "",
         dry_run: bool = False,
     ) -> dict[JobRef, Verdict]:
         """Take leased jobs from their workers and dead ones back; say what became of each.
@@ -257,10 +283,13 @@ class JobQueue(QueueReader):
             jobs: of any crawls.
             reason: what the worker and the log are told.
             silent_since: leave a lease alone ('alive') that had a heartbeat after this time.
-            dry_run: change nothing, answer the same.
+            seen: leave alone ('unchanged') what has come to be otherwise since.
+            action: id under which `Actions.undo` finds what was done; none by default.
+            dry_run: change nothing, answer the same, but for `seen`.
         """
         # 0 means "spare none" to the script, so a time of 1970 or before becomes the first after
-        since = 0 if silent_since is None else max(1, milliseconds(silent_since - _EPOCH))
+        since = 0 if silent_since is None else max(1, to_milliseconds(silent_since))
+        state, seen_at = ("", 0) if seen is None else (seen.state, to_milliseconds(seen.at))
         by_crawl: defaultdict[str, list[JobRef]] = defaultdict(list)
         verdicts: dict[JobRef, Verdict] = {}
         for job in dict.fromkeys(jobs):
@@ -274,11 +303,19 @@ class JobQueue(QueueReader):
                     if dry_run:
                         reply = await self._run(_REQUEUE_PREVIEW, crawl, since, *indexes)
                     else:
-                        reply = await self._run(_REQUEUE, crawl, _clean(reason), since, *indexes)
+                        what = (_clean(reason), since, state, seen_at, action)
+                        reply = await self._run(_REQUEUE, crawl, *what, *indexes)
                 except NotFound:  # no such crawl: its jobs are unknown
                     break
                 verdicts.update(zip(some, reply[1], strict=True))
         return verdicts
+
+
+def _replica(manifest: Manifest) -> str:
+    """What is kept of a result that came too late."""
+    source, counts = manifest.source, manifest.counts
+    said = {"pairs_sha256": source.pairs_sha256, "pairs": counts.pairs, "kept": counts.kept}
+    return json.dumps(said)
 
 
 def _clean(message: str) -> str:
@@ -286,10 +323,9 @@ def _clean(message: str) -> str:
     return message[:_MAX_MESSAGE].encode("utf-8", "replace").decode()
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ADD, _SET_STATE = Script("add"), Script("set_state")
 _LEASE, _EXTEND, _COMPLETE = Script("lease"), Script("extend"), Script("complete")
-_RELEASE, _FAIL = Script("release"), Script("fail")
+_REPLICATE, _RELEASE, _FAIL = Script("replicate"), Script("release"), Script("fail")
 _CLAIM_VERIFICATION = Script("claim_verification")
 _ACCEPT, _REJECT = Script("accept"), Script("reject")
+_CANCEL = Script("cancel")
 _REAP, _REQUEUE, _REQUEUE_PREVIEW = Script("reap"), Script("requeue"), Script("requeue_preview")

@@ -66,6 +66,11 @@ class PathCache:
             raise NotFound(f"crawl {crawl!r} has no file number {file_index}")
         return block[offset]
 
+    def forget(self, crawl: str) -> None:
+        """Read this crawl's list anew when it is asked for."""
+        for key in [key for key in self._blocks if key[0] == crawl]:
+            del self._blocks[key]
+
     async def _block(self, crawl: str, number: int) -> tuple[str, ...] | None:
         block = self._blocks.get((crawl, number))
         if block is None:

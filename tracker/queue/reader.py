@@ -1,9 +1,11 @@
 """`QueueReader`: what the queue can be asked without changing it."""
 
-from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from laion_protocol import NotFound
@@ -114,11 +116,29 @@ class QueueReader:
     async def verifying(self, crawl: str, limit: int) -> tuple[Submission, ...]:
         """Shards that wait or are being checked, next first; claims nothing.
 
+        One whose manifest cannot be read is left out; `JobQueue.claim_verification` rejects it.
+
         Raises:
             NotFound: no such crawl.
         """
         _, rows = await self._run(_VERIFYING, crawl, limit)
-        return tuple(replies.to_submission(row, crawl) for row in rows)
+        found = []
+        for row in rows:
+            with suppress(ValidationError):
+                found.append(replies.to_submission(row, crawl))
+        return tuple(found)
+
+    async def is_kept(self, lease_id: str) -> bool:
+        """Whether the tracker still needs what was uploaded under a lease, or may yet: the lease
+        can still be completed, its shard is being verified or was accepted, or its intermediate
+        is to be scored. What is of no crawl, or one that was removed, nobody needs.
+        """
+        ref = LeaseRef.parse(lease_id)
+        try:
+            _, kept = await self._run_for(_IS_KEPT, ref)
+        except NotFound:
+            return False
+        return bool(kept)
 
     async def stats(self, crawl: str, *, silent_for: timedelta) -> QueueStats:
         """The crawl's numbers; `stale` counts leases without a heartbeat for `silent_for`.
@@ -150,13 +170,29 @@ class QueueReader:
         turn = Permutation(crawl.jobs, crawl.seed).position(job.index)
         return replies.to_job_view(reply, job, chunk, turn)
 
+    async def accepted(self, crawl: str) -> AsyncIterator[str]:
+        """The leases of all accepted shards, in no order, over many calls; what is accepted
+        meanwhile may be missing, and a few may come twice."""
+        cursor = 0
+        while True:
+            answer: Any = await self._redis.hscan(keys.finished(crawl), cursor, count=1000)
+            cursor, found = answer
+            for index, record in cast(dict[str, str], found).items():
+                yield str(LeaseRef(JobRef(crawl, int(index)), record.partition(" ")[0]))
+            if not cursor:
+                return
+
     async def credits(self, crawl: str) -> dict[str, Credit]:
         """Credit by account; empty before the first accepted shard, or without such a crawl."""
         credits = await self._redis.hgetall(keys.credits(crawl))
         return replies.to_credits(cast(dict[str, str], credits))
 
     def _learn(self, name: str, meta: dict[str, str]) -> Crawl:
-        crawl = self._known[name] = replies.to_crawl(name, meta)
+        crawl = replies.to_crawl(name, meta)
+        known = self._known.get(name)
+        if known is not None and known.added_at != crawl.added_at:
+            self._paths.forget(name)  # it was removed, and another one added under its name
+        self._known[name] = crawl
         return crawl
 
     async def _run(self, script: Script, crawl: str, *args: str | int) -> Any:
@@ -174,10 +210,16 @@ def milliseconds(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
 
 
+def to_milliseconds(time: datetime) -> int:
+    """A time as scripts take it, by Redis's clock."""
+    return milliseconds(time - _EPOCH)
+
+
 def _to_leases(rows: Iterable[replies.Reply], crawl: str) -> Iterable[HeldLease]:
     return (replies.to_lease(row, crawl) for row in rows)
 
 
-_OPEN_LEASE, _RECEIPT = Script("open_lease"), Script("receipt")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN_LEASE, _RECEIPT, _IS_KEPT = Script("open_lease"), Script("receipt"), Script("is_kept")
 _HELD, _VERIFYING, _STALE = Script("held"), Script("verifying"), Script("stale")
 _STATS, _JOB = Script("stats"), Script("job")

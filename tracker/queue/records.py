@@ -1,17 +1,19 @@
 """What the queue answers: small frozen records, times aware (UTC) and by Redis's clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Self
 
 from laion_protocol import (
     CrawlState,
     DropReason,
     FailureClass,
+    InvalidRequest,
     Manifest,
     Outcome,
     Recipe,
+    Stage,
 )
 from laion_protocol.messages import JobCounts, Progress
 from laion_protocol.states import JobState
@@ -47,6 +49,21 @@ class RetryPolicy:
         if not timedelta(0) <= self.delay <= self.max_delay:
             raise ValueError("0 <= delay <= max_delay does not hold")
 
+    def changed(self, max_attempts: int | None, min_accounts: int | None) -> Self:
+        """The same, but for what a crawl asks for.
+
+        Raises:
+            InvalidRequest: the two do not go together.
+        """
+        try:
+            return replace(
+                self,
+                max_attempts=max_attempts or self.max_attempts,
+                min_accounts=min_accounts or self.min_accounts,
+            )
+        except ValueError as error:
+            raise InvalidRequest(f"max_attempts and min_accounts: {error}") from error
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Crawl:
@@ -79,6 +96,16 @@ class Chunk:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
+class Fetched:
+    """The accepted intermediate that the score stage of a job reads."""
+
+    lease_id: str  #: under which it was handed in
+    account: str
+    worker: str
+    manifest: Manifest
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
 class HeldLease:
     """A lease that is alive, or over but still good for a late result."""
 
@@ -91,6 +118,8 @@ class HeldLease:
     beat_at: datetime  #: of the last heartbeat, or of the lease itself
     deadline: datetime
     progress: Progress
+    stage: Stage = Stage.HYBRID
+    fetched: Fetched | None = None  #: at stage score
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,11 +128,12 @@ class Extended:
 
     deadline: datetime
     crawl_state: CrawlState
+    worker: str  #: who holds the lease
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Submission:
-    """A shard that waits for the tracker's check."""
+    """A shard, or at stage fetch an intermediate, that waits for the tracker's check."""
 
     lease_id: str
     job: JobRef
@@ -113,6 +143,8 @@ class Submission:
     late: bool  #: handed in after the lease's deadline
     manifest: Manifest
     submitted_at: datetime
+    stage: Stage = Stage.HYBRID
+    fetched: Fetched | None = None  #: at stage score: what was scored
 
 
 @dataclass(slots=True, frozen=True)
@@ -121,6 +153,14 @@ class StaleLeases:
 
     total: int
     leases: tuple[HeldLease, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Seen:
+    """The state that an admin saw jobs in, and when."""
+
+    state: JobState  #: leased or dead
+    at: datetime
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -135,6 +175,23 @@ class Attempt:
     outcome: Outcome | None = None
     failure_class: FailureClass | None = None
     message: str = ""
+    stage: Stage = Stage.HYBRID
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Replica:
+    """A result that came when another one was there already: what its worker says of it.
+
+    Nothing of it was uploaded or checked. `pairs_sha256` tells whether two workers saw the same.
+    """
+
+    number: int  #: of its attempt
+    account: str
+    worker: str
+    pairs_sha256: str
+    pairs: int
+    kept: int
+    handed_in_at: datetime
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -149,6 +206,7 @@ class Finished:
     pairs: int
     bytes: int  #: of the shard's files
     accepted_at: datetime
+    fetcher: str | None = None  #: the account whose intermediate was scored, if one was
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -165,6 +223,22 @@ class JobView:
     )
     ahead: int | None = None  #: never leased yet: how many jobs come before it
     finished: Finished | None = None  #: once accepted
+    fetched: Fetched | None = None  #: while the job is to be scored
+    replicas: tuple[Replica, ...] = ()  #: as long as the attempts are known
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class FoundJob:
+    """A job that an admin searched for: its lease, or else its last one."""
+
+    job: JobRef
+    state: JobState
+    since: datetime  #: when it came to be in this state
+    attempt: Attempt
+    ended: Attempt | None  #: the last attempt that ended
+    beat_at: datetime | None  #: while leased, as are these
+    deadline: datetime | None
+    progress: Progress | None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -182,6 +256,8 @@ class QueueStats:
     accepted_last_hour: int
     accepted_last_day: int
     stale: int
+    scoring: int = 0  #: pending jobs that wait to be scored
+    fetched: int = 0  #: intermediates ever accepted
 
 
 @dataclass(slots=True, frozen=True)
@@ -190,3 +266,4 @@ class Credit:
 
     jobs: int
     kept: int
+    fetched: int = 0  #: intermediates

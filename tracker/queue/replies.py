@@ -12,11 +12,13 @@ from laion_protocol import (
     DropReason,
     FailureClass,
     IdleReason,
+    InvalidRequest,
     LeaseLost,
     Manifest,
     NotFound,
     Outcome,
     Recipe,
+    Stage,
 )
 from laion_protocol.messages import JobCounts, Progress, Receipt
 from laion_protocol.states import JobState
@@ -27,10 +29,13 @@ from .records import (
     Chunk,
     Crawl,
     Credit,
+    Fetched,
     Finished,
+    FoundJob,
     HeldLease,
     JobView,
     QueueStats,
+    Replica,
     Submission,
 )
 
@@ -42,12 +47,16 @@ _LOST: Final = {
     "leased": "another worker has the job now",
     "verifying": "another worker's result of the job is being verified",
     "accepted": "another worker's result of the job was accepted",
+    "fetched": "another worker's intermediate of the job was accepted",
     "handed_in": "its result was handed in already",
     "expired": "no heartbeat came before its deadline",
+    "overlong": "it has lasted as long as a lease may",
     "released": "it was handed back",
     "failed": "it was reported as failed",
     "invalid": "its result was rejected",
+    "replica": "another worker's result came first, its own is a replica",
     "superseded": "an admin took the job away",
+    "finished": "an admin closed the crawl",
     "unknown": "the tracker does not know it, or no longer",
 }
 
@@ -62,6 +71,7 @@ def check(reply: Reply, ref: LeaseRef | JobRef | str) -> Reply:
     Raises:
         NotFound: no such crawl, job, or lease of this account.
         LeaseLost: the lease does not hold its job.
+        InvalidRequest: a result of another stage than the lease is for.
     """
     job = ref.job if isinstance(ref, LeaseRef) else ref
     match reply[0]:
@@ -72,7 +82,10 @@ def check(reply: Reply, ref: LeaseRef | JobRef | str) -> Reply:
         case "not_yours":
             raise NotFound(f"this account has no such lease of job {job}")
         case "lost":
-            raise LeaseLost(f"this lease does not hold job {job}: {_LOST[reply[1]]}; drop the job")
+            why = ": ".join([_LOST[reply[1]], *filter(None, reply[2:])])
+            raise LeaseLost(f"this lease does not hold job {job}: {why}; drop the job")
+        case "wrong_stage":
+            raise InvalidRequest(f"stage: the lease is for {reply[1]}; send a manifest of that")
     return reply
 
 
@@ -109,7 +122,7 @@ def to_crawl(name: str, meta: dict[str, str]) -> Crawl:
 
 def to_lease(row: Reply, crawl: str) -> HeldLease:
     """A lease row of `lua/_rows.lua`."""
-    index, number, text, beat, deadline, progress = row
+    index, number, text, beat, deadline, progress, fetched = row
     attempt = json.loads(text)
     job = JobRef(crawl, index)
     return HeldLease(
@@ -122,6 +135,8 @@ def to_lease(row: Reply, crawl: str) -> HeldLease:
         beat_at=to_time(beat),
         deadline=to_time(deadline),
         progress=Progress.model_validate_json(progress) if progress else Progress(),
+        stage=_stage(attempt),
+        fetched=_to_fetched(fetched, job),
     )
 
 
@@ -129,9 +144,9 @@ def to_submission(row: Reply, crawl: str) -> Submission:
     """A submission row of `lua/_rows.lua`.
 
     Raises:
-        ValidationError: the manifest is none, or none of this version.
+        ValidationError: a manifest is none, or none of this version.
     """
-    index, number, text, manifest = row
+    index, number, text, manifest, fetched = row
     attempt = json.loads(text)
     job = JobRef(crawl, index)
     return Submission(
@@ -143,6 +158,8 @@ def to_submission(row: Reply, crawl: str) -> Submission:
         late=attempt.get("late", False),
         manifest=Manifest.model_validate_json(manifest),
         submitted_at=to_time(attempt["submitted_at"]),
+        stage=_stage(attempt),
+        fetched=_to_fetched(fetched, job),
     )
 
 
@@ -160,7 +177,8 @@ def lease_id(row: Reply, crawl: str) -> str:
 
 def to_stats(reply: Reply, name: str) -> QueueStats:
     """The answer of `stats`. What is in no other state is pending."""
-    _, state, total, leased, verifying, accepted, dead, stale, last_hour, last_day, pairs = reply
+    _, state, total, leased, verifying, accepted, dead, stale, last_hour, last_day, *rest = reply
+    pairs, scoring = rest
     counts = {field: int(value) for field, value in to_dict(pairs).items()}
     return QueueStats(
         name=name,
@@ -183,6 +201,8 @@ def to_stats(reply: Reply, name: str) -> QueueStats:
         accepted_last_hour=last_hour,
         accepted_last_day=last_day,
         stale=stale,
+        scoring=scoring,
+        fetched=counts.get("fetched", 0),
     )
 
 
@@ -192,23 +212,55 @@ def to_job_view(reply: Reply, job: JobRef, chunk: Chunk, turn: int) -> JobView:
     fields = to_dict(pairs)
     state = JobState.ACCEPTED if finished else JobState(fields.get("state", JobState.PENDING))
     numbers = sorted(int(field[2:]) for field in fields if field.startswith("a:"))
+    attempts = tuple(_to_attempt(number, fields[f"a:{number}"]) for number in numbers)
     return JobView(
         job=job,
         chunk=chunk,
         state=state,
-        attempts=tuple(_to_attempt(number, fields[f"a:{number}"]) for number in numbers),
+        attempts=attempts,
         lease=to_lease(lease, job.crawl) if lease else None,
         not_before=to_time(not_before) if not_before else None,
         ahead=None if fields or finished else turn - cursor,
         finished=_to_finished(finished) if finished else None,
+        fetched=_to_fetched(fields.get("fetched", ""), job),
+        replicas=tuple(
+            _to_replica(attempt, fields[f"r:{attempt.number}"])
+            for attempt in attempts
+            if f"r:{attempt.number}" in fields
+        ),
+    )
+
+
+def to_found(row: Reply, crawl: str) -> FoundJob:
+    """A row of `look`."""
+    index, state, since, number, attempt, ended, beat, deadline, progress = row
+    last = json.loads(ended) if ended else None
+    is_leased = state == JobState.LEASED
+    return FoundJob(
+        job=JobRef(crawl, index),
+        state=JobState(state),
+        since=to_time(since),
+        attempt=_to_attempt(number, attempt),
+        ended=_to_attempt(last["number"], ended) if last else None,
+        beat_at=to_time(beat) if beat else None,
+        deadline=to_time(deadline) if deadline else None,
+        progress=(
+            (Progress.model_validate_json(progress) if progress else Progress())
+            if is_leased
+            else None
+        ),
     )
 
 
 def to_credits(fields: dict[str, str]) -> dict[str, Credit]:
     """The hash `credits`."""
-    accounts = [field.removeprefix("jobs:") for field in fields if field.startswith("jobs:")]
+    accounts = dict.fromkeys(field.partition(":")[2] for field in fields)
     return {
-        account: Credit(jobs=int(fields[f"jobs:{account}"]), kept=int(fields[f"kept:{account}"]))
+        account: Credit(
+            jobs=int(fields.get(f"jobs:{account}", 0)),
+            kept=int(fields.get(f"kept:{account}", 0)),
+            fetched=int(fields.get(f"fetched:{account}", 0)),
+        )
         for account in accounts
     }
 
@@ -239,11 +291,41 @@ def _to_attempt(number: int, text: str) -> Attempt:
         outcome=Outcome(fields["outcome"]) if "outcome" in fields else None,
         failure_class=FailureClass(fields["class"]) if "class" in fields else None,
         message=fields.get("message", ""),
+        stage=_stage(fields),
+    )
+
+
+def _stage(attempt: dict[str, Any]) -> Stage:
+    return Stage(attempt.get("stage", Stage.HYBRID))
+
+
+def _to_fetched(text: str, job: JobRef) -> Fetched | None:
+    if not text:
+        return None
+    fields = json.loads(text)
+    return Fetched(
+        lease_id=str(LeaseRef(job, fields["lease"])),
+        account=fields["account"],
+        worker=fields["worker"],
+        manifest=Manifest.model_validate_json(fields["manifest"]),
+    )
+
+
+def _to_replica(attempt: Attempt, text: str) -> Replica:
+    fields = json.loads(text)
+    return Replica(
+        number=attempt.number,
+        account=attempt.account,
+        worker=attempt.worker,
+        pairs_sha256=fields["pairs_sha256"],
+        pairs=fields["pairs"],
+        kept=fields["kept"],
+        handed_in_at=to_time(fields["at"]),
     )
 
 
 def _to_finished(record: str) -> Finished:
-    _, account, worker, attempt, late, kept, pairs, size, accepted_at = record.split(" ")
+    _, account, worker, attempt, late, kept, pairs, size, accepted_at, *rest = record.split(" ")
     return Finished(
         account=account,
         worker=worker,
@@ -253,4 +335,5 @@ def _to_finished(record: str) -> Finished:
         pairs=int(pairs),
         bytes=int(size),
         accepted_at=to_time(accepted_at),
+        fetcher=rest[0] if rest else None,
     )

@@ -83,4 +83,6 @@ async def stage(redis: Redis, new: NewCrawl) -> Staged:
 def _prepare(new: NewCrawl) -> tuple[list[tuple[int, str]], str]:
     check_paths(new.paths)
     content = [new.base, new.parts, new.recipe.sha256, new.paths]
+    if new.max_attempts or new.min_accounts:
+        content.append([new.max_attempts, new.min_accounts])
     return list(pack(new.paths)), hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""An admin's calls about jobs, accounts and model files; and the log of all of them."""
+"""An admin's calls about accounts and model files; and the log of all that admins do."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -11,58 +11,92 @@ from laion_protocol.messages import (
     AuditLog,
     Name,
     NewAccount,
-    OpenJob,
-    Requeue,
-    Requeued,
-    StaleJobs,
+    NewToken,
+    TokenAdded,
+    TokenId,
+    Tokens,
 )
-from tracker.auth import Admin, Have, OwnAdmin
+from tracker.auth import ForAccounts, ForAudit, ForCrawls, Have
 from tracker.model_files import MAX_MODEL_BYTES
-from tracker.queue import HeldLease, JobRef
-from tracker.resources import Resources
 
 from .bodies import announced_size, pieces
 from .files import Sha256
+from .once import SECRET, Once
 from .uploads import check_room
 
-router = APIRouter(prefix="/v1/admin", tags=["admin"])
+router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=Once)
 
 AccountName = Annotated[Name, Path()]
-Seconds = Annotated[float | None, Query(ge=0, le=10**7)]
 
 
-@router.post("/accounts")
-async def add_account(new: NewAccount, admin: OwnAdmin, have: Have) -> AccountAdded:
+@router.post("/accounts", openapi_extra=SECRET)
+async def add_account(new: NewAccount, admin: ForAccounts, have: Have) -> AccountAdded:
     """Make an account; the answer holds its token, once."""
-    async with have.audit.row(admin, "account_add", new.name, reason=f"role {new.role}"):
+    reason = f"role {new.role}"
+    async with have.audit.row(admin, "account_add", new.name, reason=reason) as note:
         token = await have.accounts.add(new.name, new.role, new.discord_id)
+        note.after = new.model_dump(mode="json")
     return AccountAdded(name=new.name, role=new.role, token=token)
 
 
 @router.get("/accounts")
-async def list_accounts(_admin: OwnAdmin, have: Have) -> Accounts:
+async def list_accounts(_admin: ForAccounts, have: Have) -> Accounts:
     """Every account, without tokens."""
     return Accounts(rows=await have.accounts.rows())
 
 
 @router.post("/accounts/{name}/revoke", status_code=204)
-async def revoke_account(name: AccountName, admin: OwnAdmin, have: Have) -> Response:
+async def revoke_account(name: AccountName, admin: ForAccounts, have: Have) -> Response:
     """From now on none of the account's tokens is taken."""
-    async with have.audit.row(admin, "account_revoke", name):
+    async with have.audit.row(admin, "account_revoke", name) as note:
+        note.before = {"revoked": (await have.accounts.row(name)).revoked}
         await have.accounts.revoke(name)
+        note.after = {"revoked": True}
     return Response(status_code=204)
 
 
-@router.post("/accounts/{name}/token")
-async def renew_token(name: AccountName, admin: OwnAdmin, have: Have) -> AccountAdded:
+@router.post("/accounts/{name}/token", openapi_extra=SECRET)
+async def renew_token(name: AccountName, admin: ForAccounts, have: Have) -> AccountAdded:
     """A new token in place of the account's old ones, e.g. when it was lost."""
-    async with have.audit.row(admin, "account_token", name):
+    async with have.audit.row(admin, "account_token", name) as note:
+        note.before = {"tokens": [row.id for row in await have.accounts.tokens(name)]}
         role, token = await have.accounts.renew(name)
+        note.after = {"tokens": [row.id for row in await have.accounts.tokens(name)]}
     return AccountAdded(name=name, role=role, token=token)
 
 
+@router.get("/accounts/{name}/tokens")
+async def list_tokens(name: AccountName, _admin: ForAccounts, have: Have) -> Tokens:
+    """An account's tokens, without their secrets."""
+    return Tokens(rows=await have.accounts.tokens(name))
+
+
+@router.post("/accounts/{name}/tokens", openapi_extra=SECRET)
+async def add_token(name: AccountName, new: NewToken, admin: ForAccounts, have: Have) -> TokenAdded:
+    """One more token for an account; the answer holds it, once."""
+    async with have.audit.row(admin, "token_add", name, reason=new.label) as note:
+        made = await have.accounts.add_token(
+            name,
+            new.label,
+            scopes=None if new.scopes is None else frozenset(new.scopes),
+            lasts=None if new.expires_in is None else timedelta(seconds=new.expires_in),
+        )
+        note.after = {"id": made.id, **new.model_dump(mode="json")}
+    return TokenAdded(id=made.id, token=made.text)
+
+
+@router.delete("/accounts/{name}/tokens/{token_id}", status_code=204)
+async def drop_token(
+    name: AccountName, token_id: Annotated[TokenId, Path()], admin: ForAccounts, have: Have
+) -> Response:
+    """From now on this token is not taken."""
+    async with have.audit.row(admin, "token_drop", f"{name} {token_id}") as note:
+        note.before = {"label": await have.accounts.drop_token(name, token_id)}
+    return Response(status_code=204)
+
+
 @router.put("/files/{sha256}", status_code=204)
-async def put_file(sha256: Sha256, request: Request, admin: OwnAdmin, have: Have) -> Response:
+async def put_file(sha256: Sha256, request: Request, admin: ForCrawls, have: Have) -> Response:
     """Keep a file that recipes name by its hash; the hash is checked."""
     size = announced_size(request, MAX_MODEL_BYTES)
     async with have.audit.row(admin, "file_put", sha256):
@@ -71,64 +105,20 @@ async def put_file(sha256: Sha256, request: Request, admin: OwnAdmin, have: Have
     return Response(status_code=204)
 
 
-@router.get("/jobs/stale")
-async def stale_jobs(
-    _admin: Admin,
-    have: Have,
-    crawl: Annotated[Name | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 25,
-    silent_for: Seconds = None,
-) -> StaleJobs:
-    """Leased jobs without a heartbeat for `silent_for` seconds (default: two heartbeats)."""
-    silent = 2 * have.settings.heartbeat if silent_for is None else timedelta(seconds=silent_for)
-    names = [crawl] if crawl is not None else [row.name for row in await have.queue.crawls()]
-    total = 0
-    leases: list[HeldLease] = []
-    for name in names:
-        stale = await have.queue.stale(name, silent, limit)
-        total += stale.total
-        leases += stale.leases
-    leases.sort(key=lambda lease: lease.beat_at)
-    jobs = [await _open_job(have, lease) for lease in leases[:limit]]
-    return StaleJobs(total=total, jobs=tuple(jobs))
-
-
-@router.post("/jobs/requeue")
-async def requeue(request: Requeue, admin: Admin, have: Have) -> Requeued:
-    """Take jobs from their workers, or from the dead letters."""
-    refs = {job: JobRef.parse(job) for job in request.jobs}
-    result = "dry_run" if request.dry_run else "ok"
-    async with have.audit.row(
-        admin, "jobs_requeue", " ".join(request.jobs), reason=request.reason, result=result
-    ):
-        verdicts = await have.queue.requeue(
-            refs.values(),
-            request.reason,
-            silent_since=request.silent_since,
-            dry_run=request.dry_run,
-        )
-    return Requeued(dry_run=request.dry_run, jobs={job: verdicts[ref] for job, ref in refs.items()})
+Word = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 
 @router.get("/audit")
 async def audit(
-    _admin: Admin, have: Have, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    _admin: ForAudit,
+    have: Have,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    actor: Word = None,
+    action: Word = None,
+    target: Word = None,
+    before: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$")] = None,
 ) -> AuditLog:
-    """Who changed what, and what was refused; newest first."""
-    return AuditLog(rows=await have.audit.rows(limit))
-
-
-async def _open_job(have: Resources, lease: HeldLease) -> OpenJob:
-    chunk = await have.queue.chunk(lease.job)
-    return OpenJob(
-        job=str(lease.job),
-        source=chunk.source,
-        part=chunk.part,
-        account=lease.account,
-        worker=lease.worker,
-        attempt=lease.attempt,
-        leased_at=lease.leased_at,
-        last_heartbeat=lease.beat_at,
-        deadline=lease.deadline,
-        progress=lease.progress,
-    )
+    """Who changed what, and what was refused; newest first. By an account or through a bot, of an
+    action, with these characters in the target, older than a row."""
+    rows = await have.audit.rows(limit, actor=actor, action=action, target=target, before=before)
+    return AuditLog(rows=rows)

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from laion_protocol import ErrorBody, ErrorCode, InvalidRequest, TrackerError, Unavailable
+from laion_protocol.wording import problem
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ def first_problem(errors: object) -> str:
     """One sentence on the first of pydantic's errors: the field, and what is wrong with it. The
     value is left out, it may be a secret or a megabyte."""
     assert isinstance(errors, list | tuple)
-    where = ".".join(str(part) for part in errors[0]["loc"] if part not in ("body", "query"))
-    return f"{where or 'body'}: {errors[0]['msg']}"[:500]
+    return problem(errors)
 
 
 async def _redis_away(_request: Request, error: Exception) -> JSONResponse:

@@ -4,16 +4,16 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from laion_protocol import Unavailable
-from tracker.auth import Have
+from tracker.auth import Have, anyone
 from tracker.resources import Resources
 
 log = logging.getLogger(__name__)
-router = APIRouter(prefix="/v1", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(anyone)])
 
 _RETRY = 30.0
 #: A reader that takes nothing for so long is gone; seconds.

@@ -5,9 +5,10 @@ import asyncio
 from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
-from laion_protocol import StorageFull
+from laion_protocol import StorageFull, Unavailable
 from laion_protocol.messages import Problem
 from tracker.auth import Have
+from tracker.redis_check import weaknesses
 from tracker.resources import Resources
 
 router = APIRouter(tags=["health"])
@@ -25,24 +26,25 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz")
 async def readyz(response: Response, have: Have) -> Problem:
     """503 with what is missing, unless Redis answers and the store can be written."""
-    checks = {"redis": await _redis(have), "store": await _store(have)}
+    redis, warnings = await _redis(have)
+    checks = {"redis": redis, "store": await _store(have)}
     ready = all(result == _OK for result in checks.values())
     response.status_code = 200 if ready else 503
-    return Problem(ready=ready, checks=checks)
+    return Problem(ready=ready, checks=checks, warnings=warnings)
 
 
-async def _redis(have: Resources) -> str:
+async def _redis(have: Resources) -> tuple[str, tuple[str, ...]]:
     try:
         async with asyncio.timeout(_SECONDS):
-            await have.redis.ping()
+            return _OK, await weaknesses(have.redis)
     except (RedisError, OSError, TimeoutError) as error:
-        return f"no answer ({type(error).__name__})"  # the message may hold its address
-    return _OK
+        return f"no answer ({type(error).__name__})", ()  # the message may hold its address
 
 
 async def _store(have: Resources) -> str:
     try:
-        await have.store.check()
-    except (OSError, StorageFull) as error:
+        async with asyncio.timeout(_SECONDS):
+            await have.store.check()
+    except (OSError, StorageFull, Unavailable) as error:
         return f"cannot be written ({type(error).__name__})"
     return _OK

@@ -1,10 +1,11 @@
 """A worker's calls about its jobs."""
 
-from typing import Annotated, Final
+from collections.abc import AsyncIterator
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
-from laion_protocol import CrawlState, JobState, LeaseLost, Outcome, UploadMismatch
+from laion_protocol import CrawlState, LeaseLost, UploadMismatch, WorkerState
 from laion_protocol.messages import (
     Completion,
     Failure,
@@ -18,20 +19,53 @@ from laion_protocol.messages import (
     Receipt,
     Release,
 )
-from tracker.auth import Have, Worker
-from tracker.storage import shard_prefix
+from tracker.admission import Ask, state_message
+from tracker.auth import Have, Leaser, Worker
+from tracker.identity import Caller
+from tracker.queue import Extended
+from tracker.resources import Resources
+from tracker.shard_store import missing, shard_prefix
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 
-#: What only the check of a shard ends in.
-_CHECKED: Final = (Outcome.OK, Outcome.LATE_OK, Outcome.INVALID)
+Directive = Literal["continue", "pause", "drain"]
+#: What becomes of a job whose crawl is not active: its worker goes on.
+_CRAWL_MESSAGES: Final = {
+    CrawlState.PAUSED: "the crawl is paused; this job may be finished",
+    CrawlState.DRAINING: "the crawl is coming to its end; this job may be finished",
+}
+
+
+async def _turn(have: Have) -> AsyncIterator[None]:
+    """Lease calls queue for it before anything else is done for them: who beats or hands in finds
+    the process, and its connections to Redis, free."""
+    async with have.turnstile.turn():
+        yield
 
 
 @router.post("")
-async def lease(request: LeaseRequest, caller: Worker, have: Have) -> LeaseAnswer:
+async def lease(
+    request: LeaseRequest, _in_turn: Annotated[None, Depends(_turn)], caller: Leaser, have: Have
+) -> LeaseAnswer:
     """A job, or the reason why there is none."""
-    await have.statistics.seen(caller.account, request.worker)
-    return await have.leasing.lease(caller.account, request.worker)
+    standing = await have.workers.seen(
+        caller.account, request.worker, version=request.version, stages=request.stages
+    )
+    banned, draining = caller.banned, caller.draining
+    if standing.state is WorkerState.BANNED:
+        banned = banned or standing.reason or "no reason was given"
+    if standing.state is WorkerState.DRAINING:
+        draining = draining or standing.reason or "no reason was given"
+    return await have.leasing.lease(
+        Ask(
+            account=caller.account,
+            worker=request.worker,
+            version=request.version,
+            stages=frozenset(request.stages),
+            banned=banned,
+            draining=draining,
+        )
+    )
 
 
 @router.get("")
@@ -51,15 +85,31 @@ async def receipt(lease_id: LeaseId, caller: Worker, have: Have) -> Receipt:
 async def heartbeat(
     lease_id: LeaseId, beat: Heartbeat, caller: Worker, have: Have
 ) -> HeartbeatAnswer:
-    """Extend the lease."""
+    """Extend the lease; hear what else there is to know."""
     extended = await have.queue.extend(lease_id, caller.account, beat.progress)
-    lease = await have.queue.open_lease(lease_id, caller.account)
-    await have.statistics.seen(caller.account, lease.worker)
-    paused = extended.crawl_state is CrawlState.PAUSED
+    directive, message = await _directive(extended, caller, have)
     return HeartbeatAnswer(
         deadline=extended.deadline,
-        message="the crawl is paused; this job may be finished" if paused else "",
+        directive=directive,
+        message=message,
+        announcements=(await have.project.state()).announcements,
     )
+
+
+async def _directive(extended: Extended, caller: Caller, have: Resources) -> tuple[Directive, str]:
+    """`pause`: stop at once and beat on, the lease is kept; `drain`: finish what is held, and ask
+    for no more; `continue`: whatever the message says, go on."""
+    draining = caller.draining
+    if caller.worker != extended.worker:  # a client that does not say which worker it is
+        standing = await have.workers.seen(caller.account, extended.worker)
+        if standing.state is WorkerState.DRAINING:
+            draining = draining or standing.reason or "no reason was given"
+    state = await have.project.state()
+    if state.paused is not None:
+        return "pause", state_message(state)
+    if draining is not None:
+        return "drain", f"an admin lets this worker run dry: {draining}"
+    return "continue", state_message(state) or _CRAWL_MESSAGES.get(extended.crawl_state, "")
 
 
 @router.post("/{lease_id}/complete")
@@ -71,20 +121,16 @@ async def complete(
     try:
         lease = await have.queue.open_lease(lease_id, caller.account)
     except LeaseLost:
-        # A repeat gets its receipt again; anybody else hears why not. Nothing is handed in here:
-        # the lease may be open again by now, and this manifest was not looked at.
-        receipt = await have.queue.receipt(lease_id, caller.account)
-        if not _handed_in(receipt):
-            raise
-        return receipt
+        # A repeat gets its receipt again, and who lost the job to another's result is thanked;
+        # anybody else hears why not. Nothing is handed in here: the lease may be open again by
+        # now, and this manifest was not looked at.
+        return await have.queue.replicate(lease_id, caller.account, manifest)
     await have.leasing.check_manifest(lease, manifest)
-    prefix = shard_prefix(lease_id)
-    for file in manifest.files:
-        if not await have.store.present(prefix, file.name, size=file.size, sha256=file.sha256):
-            raise UploadMismatch(
-                f"{file.name}: the tracker has no such file of {file.size} bytes with SHA-256 "
-                f"{file.sha256}; upload it, then complete again"
-            )
+    for file in await missing(have.store, shard_prefix(lease_id), manifest.files):
+        raise UploadMismatch(
+            f"{file.name}: the tracker has no such file of {file.size} bytes with SHA-256 "
+            f"{file.sha256}; upload it, then complete again"
+        )
     return await have.queue.complete(lease_id, caller.account, manifest)
 
 
@@ -104,11 +150,3 @@ async def fail(lease_id: LeaseId, failure: Failure, caller: Worker, have: Have) 
     )
     await have.store.remove(shard_prefix(lease_id))
     return receipt
-
-
-def _handed_in(receipt: Receipt) -> bool:
-    """Whether a shard came under this lease. While another lease's shard is checked, this one
-    has ended."""
-    if receipt.outcome is None:
-        return receipt.state is JobState.VERIFYING
-    return receipt.outcome in _CHECKED

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_protocol import InvalidRequest, TooLarge, TrackerError
+from tracker.meter import Meter
 
 from .errors import refusal, unexpected
 
@@ -25,7 +27,7 @@ _STREAMED: Final = (
 
 class Limits:
     """ASGI middleware. A streamed body may not pause for longer than `seconds`, any other body
-    must be there within that time and within `MAX_JSON` bytes."""
+    must be there within that time and within `MAX_JSON` bytes. Every answer is metered."""
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
         self._app = app
@@ -36,11 +38,13 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started, began_at = False, time.perf_counter()
 
         async def noting_send(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:
+                started = True
+                _meter(scope, message["status"], time.perf_counter() - began_at)
             await send(message)
 
         try:
@@ -54,7 +58,7 @@ class Limits:
         except Exception as error:  # noqa: BLE001 (the last net: logged whole, answered in one line)
             answer = refusal(error) if isinstance(error, TrackerError) else unexpected(error)
             if not started:
-                await answer(scope, receive, send)
+                await answer(scope, receive, noting_send)
 
     def _patient(self, receive: Receive) -> Receive:
         finished = False
@@ -91,6 +95,14 @@ class Limits:
         except TimeoutError as error:
             raise _too_slow(self._seconds) from error
         return bytes(body)
+
+
+def _meter(scope: Scope, status: int, seconds: float) -> None:
+    route = scope.get("route")  # as it was declared: ids and names would be endless labels
+    meter: Meter | None = getattr(scope.get("state", {}).get("resources"), "meter", None)
+    if meter is not None:
+        method = scope["method"] if route else ""
+        meter.answered(method, getattr(route, "path", "none"), status, seconds)
 
 
 def _streamed(scope: Scope) -> bool:

@@ -1,11 +1,11 @@
 """Numbers that anyone may read."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from laion_protocol.messages import CrawlStats, Leaderboard, Stats
-from tracker.auth import Have
+from tracker.auth import Have, anyone
 
-router = APIRouter(prefix="/v1", tags=["stats"])
+router = APIRouter(prefix="/v1", tags=["stats"], dependencies=[Depends(anyone)])
 
 
 @router.get("/stats")

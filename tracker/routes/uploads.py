@@ -5,12 +5,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request, Response
 
-from laion_protocol import InvalidRequest, StorageFull
+from laion_protocol import FileEntry, InvalidRequest, StorageFull
 from laion_protocol.messages import LeaseId, UploadPlan, UploadRequest, UploadSlot
 from laion_protocol.shard_format import FILE_NAME_PATTERN, MAX_FILE_BYTES
 from tracker.auth import Have, Worker
 from tracker.resources import Resources
-from tracker.storage import shard_prefix
+from tracker.shard_store import Slot, missing, shard_prefix
 from tracker.verify import is_shard_file, series_of
 
 from .bodies import announced_size, pieces
@@ -26,20 +26,18 @@ FileName = Annotated[str, Path(pattern=FILE_NAME_PATTERN)]
 
 @router.post("/uploads")
 async def plan(lease_id: LeaseId, request: UploadRequest, caller: Worker, have: Have) -> UploadPlan:
-    """Where each file goes, and which have arrived already."""
+    """Where each file goes, and which have arrived already; nowhere, if there is no room."""
     await _expect(have, lease_id, caller.account, [file.name for file in request.files])
+    prefix = shard_prefix(lease_id)
+    to_come = await missing(have.store, prefix, request.files)
+    if to_come:
+        await check_room(have, sum(file.size for file in to_come))
     slots = []
     for file in request.files:
-        present = await have.store.present(
-            shard_prefix(lease_id), file.name, size=file.size, sha256=file.sha256
-        )
+        lacking = file in to_come  # no URL is signed for what is there
+        slot = (have.store.slot(prefix, file) if lacking else None) or _own_slot(lease_id, file)
         slots.append(
-            UploadSlot(
-                name=file.name,
-                url=f"/v1/leases/{lease_id}/files/{file.name}",
-                headers={SHA256_HEADER: file.sha256, "Content-Type": "application/octet-stream"},
-                present=present,
-            )
+            UploadSlot(name=file.name, url=slot.url, headers=slot.headers, present=not lacking)
         )
     return UploadPlan(slots=tuple(slots))
 
@@ -74,12 +72,19 @@ async def check_room(have: Resources, size: int) -> None:
         )
 
 
+def _own_slot(lease_id: str, file: FileEntry) -> Slot:
+    return Slot(
+        f"/v1/leases/{lease_id}/files/{file.name}",
+        {SHA256_HEADER: file.sha256, "Content-Type": "application/octet-stream"},
+    )
+
+
 async def _expect(have: Resources, lease_id: str, account: str, names: list[str]) -> None:
     lease = await have.queue.open_lease(lease_id, account)
     recipe = (await have.queue.crawl(lease.job.crawl)).recipe
     for name in names:
-        if not is_shard_file(name, recipe):
+        if not is_shard_file(name, recipe, lease.stage):
             raise InvalidRequest(
-                f"{name}: a shard of this crawl has {', '.join(series_of(recipe))} (then -1, -2 …) "
-                "and nothing else"
+                f"{name}: a {lease.stage} lease of this crawl hands in "
+                f"{', '.join(series_of(recipe, lease.stage))} (then -1, -2 …) and nothing else"
             )

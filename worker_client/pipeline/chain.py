@@ -1,31 +1,34 @@
-"""`run_chunk`: every stage of the pipeline, one after the other, from a chunk to its shard."""
+"""`run_chunk`: every stage of the pipeline, one after the other, from a chunk to its shard.
+
+`fetch_chunk` is the same up to the decoded picture, for a worker that has no model.
+"""
 
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from laion_protocol import Manifest, Recipe, SourceDigest
 from worker_client import __version__
 from worker_client.meter import Meter
-from worker_client.samples import Dropped, Fetched, Sample
+from worker_client.samples import Dropped, Fetched
 
 from .confined.picture import FORMATS
-from .decode import Decoder
 from .download import Downloader
-from .download_settings import DownloadSettings, Endpoint
+from .download_settings import DownloadSettings
 from .extract import PairsDigest, extract
+from .goal import Goal, IntermediateGoal, ShardGoal
 from .lazy_model import LazyModel
+from .novelty import Novelty
+from .options import ChainOptions
 from .screen import Screen
-from .shard import ShardWriter, write_manifest
+from .shard import write_manifest
 from .source import Chunk, SourceStopped, open_chunk
-from .source_guard import SourceGuard
 from .version import FILTER_VERSION
+
+__all__ = ["ChainOptions", "Interrupted", "RecipeUnsupported", "fetch_chunk", "run_chunk"]
 
 _Item = TypeVar("_Item")
 
@@ -36,20 +39,6 @@ class Interrupted(Exception):
 
 class RecipeUnsupported(Exception):
     """The recipe asks for what this version cannot do; a newer one may."""
-
-
-@dataclass(slots=True, frozen=True)
-class ChainOptions:
-    """What the volunteer's machine decides; the recipe decides the rest."""
-
-    user_agent: str  #: sent to the archive's server and to every image's
-    decode_processes: int = 2
-    batch_size: int | None = None  #: pictures in one forward pass; by device if None
-    keep_all: bool = False  #: keep what the score stage would drop; never set for a tracker's job
-    allow_private: frozenset[Endpoint] = frozenset()  #: for tests and the demo
-    connect_to: tuple[str, int] | None = None  #: reach every image host here instead
-    source_patience: timedelta = timedelta(minutes=30)  #: without a byte of the archive
-    source_guard: SourceGuard | None = None  #: for a chunk that a tracker named
 
 
 def run_chunk(
@@ -73,21 +62,55 @@ def run_chunk(
         OutOfMemory: the model does not fit into this machine.
         DiskFull, OutputRefused: the shard cannot be written.
     """
+    return _run(chunk, recipe, ShardGoal(recipe, model, options), directory, options, meter, stop)
+
+
+def fetch_chunk(
+    chunk: Chunk,
+    recipe: Recipe,
+    side: int,
+    directory: Path,
+    options: ChainOptions,
+    meter: Meter,
+    stop: threading.Event,
+) -> Manifest:
+    """Turn a chunk into an intermediate in `directory`, and do all that `run_chunk` does else.
+
+    `side` is that of the model's picture, pixels. No model is loaded, torch is not imported.
+
+    Raises:
+        Interrupted, RecipeUnsupported, SourceMissing, SourceRefused, SourceUnreadable,
+        SourceUnavailable, DiskFull, OutputRefused: as `run_chunk`.
+        ShardTooLarge: there are more pictures than one lease may hand in.
+    """
+    goal = IntermediateGoal(recipe, side, options)
+    return _run(chunk, recipe, goal, directory, options, meter, stop)
+
+
+def _run(
+    chunk: Chunk,
+    recipe: Recipe,
+    goal: Goal[_Item],
+    directory: Path,
+    options: ChainOptions,
+    meter: Meter,
+    stop: threading.Event,
+) -> Manifest:
     if unknown := sorted(set(recipe.formats) - set(FORMATS)):
         raise RecipeUnsupported(
             f"the recipe's format {unknown[0]!r} is none of {', '.join(FORMATS)}; "
             "correct it, or update laion-worker"
         )
     try:
-        return _run(chunk, recipe, model, directory, options, meter, stop)
+        return _make(chunk, recipe, goal, directory, options, meter, stop)
     except SourceStopped as error:
         raise Interrupted("stopped on request") from error
 
 
-def _run(
+def _make(
     chunk: Chunk,
     recipe: Recipe,
-    model: LazyModel,
+    goal: Goal[_Item],
     directory: Path,
     options: ChainOptions,
     meter: Meter,
@@ -107,7 +130,7 @@ def _run(
                 guard=options.source_guard,
             )
         )
-        writer = stack.enter_context(ShardWriter(directory, embeddings=recipe.embeddings))
+        writer = stack.enter_context(goal.writer(directory))
         settings = DownloadSettings.for_recipe(
             recipe,
             user_agent=options.user_agent,
@@ -117,9 +140,13 @@ def _run(
         downloader = stack.enter_context(Downloader(settings))
         pairs = stack.enter_context(_closing(extract(reader, recipe.kind, meter.tally)))
         passed = Screen(recipe).screen(digest.watch(pairs))
+        if recipe.dedupe and options.ask_new is not None:
+            novelty = Novelty(options.ask_new, stop)
+            passed = stack.enter_context(_closing(novelty.sift(passed)))
         fetched = stack.enter_context(_closing(downloader.fetch(passed, stop)))
-        scored = _scored(_metered(fetched, meter), recipe, model, options)
-        for item in stack.enter_context(_closing(scored)):
+        made = goal.make(_metered(fetched, meter))
+        for item in stack.enter_context(_closing(made)):
+            meter.wait_while_paused(stop)
             if stop.is_set():
                 break
             if isinstance(item, Dropped):
@@ -134,7 +161,8 @@ def _run(
             recipe_sha256=recipe.sha256,
             worker_version=__version__,
             filter_version=FILTER_VERSION,
-            model_sha256=model.weights_sha256,
+            stage=goal.stage,
+            model_sha256=goal.model_sha256,
             source=SourceDigest(
                 path=chunk.location[-1024:],
                 part=chunk.part,
@@ -167,19 +195,3 @@ def _metered(fetched: Iterable[Fetched | Dropped], meter: Meter) -> Iterator[Fet
         if isinstance(item, Fetched):
             meter.downloaded += 1
         yield item
-
-
-def _scored(
-    fetched: Iterator[Fetched | Dropped], recipe: Recipe, model: LazyModel, options: ChainOptions
-) -> Iterator[Sample | Dropped]:
-    """Decode and score; without a single picture, no model is loaded and no process started."""
-    for item in fetched:
-        if isinstance(item, Dropped):
-            yield item
-            continue
-        loaded = model.load()
-        from .score import Scorer  # imports torch
-
-        scorer = Scorer(loaded, recipe, batch_size=options.batch_size, keep_all=options.keep_all)
-        with Decoder(recipe, loaded.image_size, processes=options.decode_processes) as decoder:
-            yield from scorer.score(decoder.decode(chain([item], fetched)))

@@ -1,4 +1,4 @@
-"""`ParquetFiles` and `EmbeddingFiles`: rows into as many files as the size limit asks for.
+"""`ParquetFiles`, `EmbeddingFiles`, `TarFiles`: rows into as many files as the size limit asks for.
 
 Nearly always that is one file, under its plain name; the second would be `shard-1.parquet`.
 """
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from laion_protocol.picture_tar import END, packed
 from laion_protocol.shard_format import MAX_FILE_BYTES, MAX_FILES
 
 #: A row group is at most this long before compression, so what it adds to a file has a bound.
@@ -33,6 +34,9 @@ class ShardTooLarge(Exception):
 
 class _NumberedFiles(ABC):
     """Files `name.suffix`, `name-1.suffix`, … in a directory, synced when closed."""
+
+    #: Of one name, at most: rows and embeddings share the limit.
+    MOST: ClassVar[int] = MAX_FILES // 2
 
     def __init__(self, directory: Path, name: str) -> None:
         self.paths: list[Path] = []
@@ -66,7 +70,7 @@ class _NumberedFiles(ABC):
 
     def _open_next(self) -> IO[bytes]:
         number = len(self.paths)
-        if number >= MAX_FILES // 2:  # rows and embeddings share the limit
+        if number >= self.MOST:
             raise ShardTooLarge(
                 f"the shard is larger than {number} files of {MAX_FILE_BYTES} bytes; "
                 "its crawl must be cut into more parts"
@@ -168,3 +172,26 @@ class EmbeddingFiles(_NumberedFiles):
             self._open_next(),
             {"descr": "<f2", "fortran_order": False, "shape": (self._room, self._dimension)},
         )
+
+
+class TarFiles(_NumberedFiles):
+    """Pictures in, plain tars out; see `laion_protocol.picture_tar`."""
+
+    MOST: ClassVar[int] = MAX_FILES - 8  # the rows beside them are a few files
+
+    def write(self, sample_id: int, picture: bytes) -> None:
+        """Append one picture."""
+        assert self._file is not None, "use `with`"
+        member = packed(sample_id, picture)
+        if self._file.tell() + len(member) + len(END) > MAX_FILE_BYTES:
+            self._end()
+            self._start()
+        self._file.write(member)
+
+    def _start(self) -> None:
+        self._open_next()
+
+    def _end(self) -> None:
+        if self._file is not None:
+            self._file.write(END)
+        super()._end()

@@ -6,7 +6,16 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
-from laion_protocol import Counts, DropReason, FileEntry, Manifest, Recipe, SourceDigest, SourceKind
+from laion_protocol import (
+    Counts,
+    DropReason,
+    FileEntry,
+    Manifest,
+    Recipe,
+    SourceDigest,
+    SourceKind,
+    Stage,
+)
 from laion_protocol.messages import NewCrawl
 from tracker.queue import JobQueue, RetryPolicy
 
@@ -45,12 +54,13 @@ def new_crawl() -> Callable[..., NewCrawl]:
 
 @pytest.fixture
 def manifest() -> Callable[..., Manifest]:
-    def make(kept: int = 3, dropped: int = 2) -> Manifest:
+    def make(kept: int = 3, dropped: int = 2, stage: Stage = Stage.HYBRID) -> Manifest:
         return Manifest(
             recipe_sha256="0" * 64,
             worker_version="1.0",
             filter_version="1",
-            model_sha256="1" * 64,
+            stage=stage,
+            model_sha256=None if stage is Stage.FETCH else "1" * 64,
             source=SourceDigest(
                 path="crawl/00000.warc.gz",
                 part=0,

@@ -91,7 +91,7 @@ async def test_a_path_list_that_got_lost_on_its_way_makes_no_crawl(
         return staged
 
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.queue.job_queue.stage", slow_stage)
+        patch.setattr("tracker.queue.crawl_verbs.stage", slow_stage)
         with pytest.raises(Unavailable, match="add it again"):
             await queue.add(new_crawl(files=1001))
     assert await queue.crawls() == ()

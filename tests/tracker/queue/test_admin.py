@@ -126,6 +126,39 @@ async def test_more_jobs_than_one_script_takes_are_requeued(queue, new_crawl):
     assert counts == {"unchanged": 1199, "requeued": 1, "unknown": 100}
 
 
+async def test_who_is_banned_holds_nothing_any_more_in_any_crawl(queue, new_crawl, manifest):
+    for name in ("CC-A", "CC-B"):
+        await queue.add(new_crawl(name=name, files=4))
+    leases = [await queue.lease(c, "eve", w) for c in ("CC-A", "CC-B") for w in ("w1", "w2")]
+    done = await queue.lease("CC-A", "eve", "w1")
+    await queue.complete(done.lease_id, "eve", manifest())
+    other = await queue.lease("CC-A", "bob", "w1")
+    assert await queue.cancel("eve", None, "uploads rubbish") == 4
+    assert await queue.cancel("eve", None, "uploads rubbish") == 0
+    for lease in leases:
+        with pytest.raises(LeaseLost, match="took the job away: uploads rubbish; drop the job"):
+            await queue.extend(lease.lease_id, "eve", Progress())
+        assert (await queue.receipt(lease.lease_id, "eve")).outcome is Outcome.SUPERSEDED
+        assert (await queue.job(lease.job)).state is JobState.PENDING
+    assert await queue.held("eve", "w1") == await queue.held("eve", "w2") == ()
+    assert await queue.held("bob", "w1") == (other,)
+    assert (await queue.job(done.job)).state is JobState.VERIFYING
+    assert (await queue.lease("CC-B", "bob", "w1")).attempt == 2
+
+
+async def test_one_worker_is_cancelled_and_the_others_of_its_account_are_not(
+    queue, new_crawl, monkeypatch
+):
+    monkeypatch.setattr("tracker.queue.job_queue._CANCELLED_AT_ONCE", 2)
+    await queue.add(new_crawl(files=9))
+    for _ in range(5):
+        await queue.lease(CRAWL, "ada", "bad")
+    good = await queue.lease(CRAWL, "ada", "good")
+    assert await queue.cancel("ada", "bad", "broken memory") == 5
+    assert await queue.held("ada", "good") == (good,)
+    assert await queue.cancel("ada", None, "all") == 1
+
+
 async def test_stale_leases_are_listed_with_the_longest_silent_first(queue, new_crawl):
     await queue.add(new_crawl(files=4))
     leases = []

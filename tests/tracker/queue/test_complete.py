@@ -101,10 +101,10 @@ async def test_the_first_of_two_late_workers_gets_its_shard_in(queue, hasty, new
     await queue.reap(CRAWL)
     await queue.complete(first.lease_id, "ada", manifest())
     with pytest.raises(LeaseLost, match="is being verified"):
-        await queue.complete(second.lease_id, "bob", manifest())
+        await queue.open_lease(second.lease_id, "bob")
     await queue.accept(first.lease_id, manifest().counts, 10)
     with pytest.raises(LeaseLost, match="was accepted"):
-        await queue.complete(second.lease_id, "bob", manifest())
+        await queue.open_lease(second.lease_id, "bob")
     view = await queue.job(first.job)
     assert (view.finished.account, view.finished.attempt) == ("ada", 1)
 
@@ -178,6 +178,7 @@ async def test_a_manifest_that_cannot_be_read_is_rejected_and_the_next_shard_is_
         await redis.hdel(key, "manifest")
     else:
         await redis.hset(key, "manifest", broken)
+    assert [each.lease_id for each in await queue.verifying(CRAWL, 10)] == [good.lease_id]
     claimed = await queue.claim_verification(CRAWL, timedelta(minutes=1))
     assert claimed.lease_id == good.lease_id
     receipt = await queue.receipt(bad.lease_id, "ada")

@@ -77,6 +77,61 @@ async def test_one_worker_cannot_hoard_jobs(redis, new_crawl):
     assert (await queue.lease(CRAWL, "ada", "w")).job != first.job
 
 
+async def test_one_account_cannot_hoard_jobs_with_many_workers(redis, new_crawl, manifest):
+    queue = JobQueue(redis, max_held=2, max_held_account=3)
+    await queue.add(new_crawl(files=9))
+    first, second, third = [await queue.lease(CRAWL, "ada", f"w{number}") for number in range(3)]
+    assert await queue.lease(CRAWL, "ada", "w9") is IdleReason.QUOTA
+    assert (await queue.lease(CRAWL, "bob", "w")).account == "bob"
+    await queue.complete(first.lease_id, "ada", manifest())  # what is handed in is not held
+    await queue.lease(CRAWL, "ada", "w9")
+    assert await queue.lease(CRAWL, "ada", "w9") is IdleReason.QUOTA
+    await queue.requeue([second.job], "stuck")
+    await queue.lease(CRAWL, "ada", "w9")
+    assert await queue.lease(CRAWL, "ada", "w8") is IdleReason.QUOTA
+    await queue.fail(third.lease_id, "ada", FailureClass.JOB, "broken")
+    assert (await queue.lease(CRAWL, "ada", "w8")).account == "ada"
+
+
+async def test_a_lease_that_came_back_to_life_counts_as_held(redis, hasty, new_crawl):
+    queue = JobQueue(redis, max_held_account=1)
+    await queue.add(new_crawl(files=2))
+    lease = await hasty.lease(CRAWL, "ada", "w")
+    await over()
+    await queue.reap(CRAWL)
+    await queue.extend(lease.lease_id, "ada", Progress())
+    assert await queue.lease(CRAWL, "ada", "w2") is IdleReason.QUOTA
+
+
+async def test_no_heartbeat_makes_a_lease_last_for_ever(redis, hasty, new_crawl, manifest):
+    brief = timedelta(milliseconds=100)
+    queue = JobQueue(redis, lease_duration=brief, max_lease=1.5 * brief)
+    await queue.add(new_crawl())
+    lease = await queue.lease(CRAWL, "ada", "w")
+    extended = await queue.extend(lease.lease_id, "ada", Progress())
+    assert lease.deadline <= extended.deadline <= lease.leased_at + 1.5 * brief
+    await asyncio.sleep(0.06)
+    extended = await queue.extend(lease.lease_id, "ada", Progress())
+    assert extended.deadline == lease.leased_at + 1.5 * brief
+    await asyncio.sleep(0.1)
+    with pytest.raises(LeaseLost, match="as long as a lease may"):
+        await queue.extend(lease.lease_id, "ada", Progress())
+    assert await queue.reap(CRAWL) == 1
+    with pytest.raises(LeaseLost, match="as long as a lease may"):
+        await queue.extend(lease.lease_id, "ada", Progress())
+    receipt = await queue.complete(lease.lease_id, "ada", manifest())  # the work is welcome still
+    assert receipt.state is JobState.VERIFYING
+
+
+async def test_an_outage_of_the_tracker_is_not_held_against_a_long_lease(redis, new_crawl):
+    queue = JobQueue(redis, max_lease=timedelta(milliseconds=1))
+    await queue.add(new_crawl())
+    lease = await queue.lease(CRAWL, "ada", "w")
+    await over()
+    extended = await queue.extend(lease.lease_id, "ada", Progress())
+    assert extended.deadline > lease.leased_at + timedelta(minutes=4)
+
+
 @pytest.mark.parametrize(("account", "worker"), [("a b", "w"), ("ada", ""), ("ada", "x/y")])
 async def test_names_that_would_break_the_records_are_refused(queue, new_crawl, account, worker):
     await queue.add(new_crawl())

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from collections import Counter
 from datetime import timedelta
 
 from hypothesis import HealthCheck, settings
@@ -13,13 +13,16 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
 from redis.asyncio import Redis
 
 from laion_protocol import (
+    Conflict,
     Counts,
+    CrawlState,
     FailureClass,
     FileEntry,
     IdleReason,
@@ -31,26 +34,39 @@ from laion_protocol import (
     Recipe,
     SourceDigest,
     SourceKind,
+    Stage,
 )
 from laion_protocol.messages import JobCounts, NewCrawl, Progress
+from tests.tracker.queue.model import DONE, Job, Try
 from tracker.queue import Credit, HeldLease, JobQueue, JobRef, RetryPolicy
 from tracker.queue.permutation import Permutation
 
 CRAWL = "CC-MODEL"
 SEED = 5
 RETRY = RetryPolicy(
-    max_attempts=3, min_accounts=2, max_leases=5, delay=timedelta(0), max_delay=timedelta(0)
+    max_attempts=2, min_accounts=2, max_leases=4, delay=timedelta(0), max_delay=timedelta(0)
 )
 MAX_HELD = 2
-WORKERS = [(account, worker) for account in ("ada", "bob", "cyd") for worker in ("w1", "w2")]
+MAX_HELD_ACCOUNT = 3
+SCORE_BACKLOG = 1
+ABLE_TO = [
+    frozenset({Stage.HYBRID}),
+    frozenset({Stage.FETCH}),
+    frozenset({Stage.SCORE}),
+    frozenset({Stage.HYBRID, Stage.SCORE}),
+    frozenset({Stage.FETCH, Stage.SCORE}),
+]
+ACCOUNTS = ("ada", "bob", "cyd")
+WORKERS = [(account, worker) for account in ACCOUNTS for worker in ("w1", "w2")]
 
 
-def manifest_of(kept):
+def manifest_of(kept, stage=Stage.HYBRID):
     return Manifest(
+        stage=stage,
         recipe_sha256="0" * 64,
         worker_version="1",
         filter_version="1",
-        model_sha256="1" * 64,
+        model_sha256=None if stage is Stage.FETCH else "1" * 64,
         source=SourceDigest(
             path="a", part=0, parts=1, first_byte=0, end_byte=1, pairs_sha256="2" * 64
         ),
@@ -60,58 +76,9 @@ def manifest_of(kept):
     )
 
 
-@dataclass(eq=False)
-class Try:
-    """One attempt, as the model knows it."""
-
-    job: "Job"
-    number: int
-    account: str
-    worker: str
-    lease_id: str
-    brief: bool  # its lease time is over
-    outcome: Outcome | None = None
-    charged: bool = False
-    late: bool = False
-    kept: int = 0
-
-
-@dataclass(eq=False)
-class Job:
-    """One job, as the model knows it."""
-
-    index: int
-    state: JobState = JobState.PENDING
-    tries: list[Try] = field(default_factory=list)
-    holder: Try | None = None
-    since: int = 0
-    shun: str | None = None
-
-    def end(self, attempt, outcome, blame=None):
-        attempt.outcome = outcome
-        attempt.charged = outcome not in (Outcome.RELEASED, Outcome.SUPERSEDED) and blame not in (
-            FailureClass.NETWORK,
-            FailureClass.SERVER,
-        )
-        self.shun = None if blame is FailureClass.SERVER else attempt.account
-        self.holder = None
-        counted = [attempt.account for attempt in self.tries[self.since :] if attempt.charged]
-        holders = [attempt.account for attempt in self.tries[self.since :]]
-        spent = (
-            len(counted) >= RETRY.max_attempts and len(set(counted)) >= RETRY.min_accounts
-        ) or (len(holders) >= RETRY.max_leases and len(set(holders)) >= RETRY.min_accounts)
-        dead = spent and outcome is not Outcome.SUPERSEDED
-        self.state = JobState.DEAD if dead else JobState.PENDING
-
-    def reopen(self, attempt):
-        attempt.outcome, attempt.charged = None, False
-        self.holder, self.shun = attempt, None
-
-    def may_come_late(self, attempt):
-        return attempt.outcome in (Outcome.EXPIRED, Outcome.SUPERSEDED) and self.state in (
-            JobState.PENDING,
-            JobState.DEAD,
-        )
+def at_work(machine):
+    """Of runs without leases there would be too many, and they show nothing."""
+    return machine.attempts > 0
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -124,12 +91,19 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.redis = self.run(self.connect())
-        options = {"max_held": MAX_HELD, "retry": RETRY}
+        options = {
+            "max_held": MAX_HELD,
+            "max_held_account": MAX_HELD_ACCOUNT,
+            "score_backlog": SCORE_BACKLOG,
+            "retry": RETRY,
+        }
         self.queue = JobQueue(self.redis, lease_duration=timedelta(hours=1), **options)
         self.hasty = JobQueue(self.redis, lease_duration=timedelta(milliseconds=1), **options)
         self.jobs = []
+        self.state = CrawlState.ACTIVE
         self.cursor = 0
         self.attempts = 0
+        self.fetched = Counter()
 
     async def connect(self):
         redis = Redis.from_url(self.redis_url, decode_responses=True)
@@ -159,8 +133,18 @@ class QueueMachine(RuleBasedStateMachine):
             assert (receipt.state, receipt.outcome) == (attempt.job.state, attempt.outcome)
 
     def newest(self, attempt, wanted):
-        """Rather the attempt that holds the job, so that jobs get on."""
-        return attempt.job.holder or attempt if wanted else attempt
+        """Rather the attempt that holds the job, or any that holds one, so that jobs get on."""
+        if not wanted:
+            return attempt
+        is_open = (JobState.LEASED, JobState.VERIFYING)
+        holders = (job.holder for job in (attempt.job, *self.jobs) if job.state in is_open)
+        return next(holders, attempt)
+
+    def settle(self):
+        """A draining crawl is finished when nothing is open; to be said after each ending."""
+        is_open = self.having(JobState.LEASED) or self.having(JobState.VERIFYING)
+        if self.state is CrawlState.DRAINING and not is_open:
+            self.state = CrawlState.FINISHED
 
     def wait(self, brief):
         if brief:
@@ -178,56 +162,82 @@ class QueueMachine(RuleBasedStateMachine):
             seed=SEED,
         )
         assert self.run(self.queue.add(new)).jobs == size
-        self.jobs = [Job(index) for index in range(size)]
+        self.jobs = [Job(index, RETRY) for index in range(size)]
 
     @rule(
         target=leases,
         name=st.sampled_from(WORKERS),
         brief=st.booleans(),
+        stages=st.sampled_from(ABLE_TO),
     )
-    def lease(self, name, brief):
+    def lease(self, name, brief, stages):
         account, worker = name
         queue = self.hasty if brief else self.queue
-        answer = self.run(queue.lease(CRAWL, account, worker))
-        holds = sum(
-            job.state is JobState.LEASED
-            and (job.holder.account, job.holder.worker) == (account, worker)
-            for job in self.jobs
-        )
-        waiting = [job for job in self.jobs if job.state is JobState.PENDING and job.tries]
-        others = {job.index for job in waiting if job.shun != account}
-        if holds >= MAX_HELD:
-            assert answer is IdleReason.QUOTA
+        answer = self.run(queue.lease(CRAWL, account, worker, stages))
+        reason = self.why_idle(account, worker)
+        if reason is not None:
+            assert answer is reason
+            self.resume()  # or nothing would happen any more
             return multiple()
-        if others:
-            allowed = others
-        elif self.cursor < len(self.jobs):
-            allowed = {Permutation(len(self.jobs), SEED)[self.cursor]}
-            self.cursor += 1
-        else:
-            allowed = {job.index for job in waiting}
+        allowed = self.allowed(account, stages)
         if not allowed:
             assert answer is IdleReason.NO_WORK
             return multiple()
         assert isinstance(answer, HeldLease)
         assert answer.job.index in allowed
         job = self.jobs[answer.job.index]
-        attempt = Try(job, len(job.tries) + 1, account, worker, answer.lease_id, brief)
-        assert answer.attempt == attempt.number
+        if job.fetched:
+            stage = Stage.SCORE
+            assert answer.fetched.lease_id == job.fetched.lease_id
+        else:
+            stage = Stage.HYBRID if Stage.HYBRID in stages else Stage.FETCH
+            assert answer.fetched is None
+        attempt = Try(job, len(job.tries) + 1, account, worker, answer.lease_id, stage, brief)
+        assert (answer.attempt, answer.stage) == (attempt.number, stage)
         job.tries.append(attempt)
         job.state, job.holder = JobState.LEASED, attempt
         self.attempts += 1
         self.wait(brief)
         return attempt
 
+    def why_idle(self, account, worker):
+        """Why the crawl gives this worker nothing, whatever waits."""
+        if self.state is not CrawlState.ACTIVE:
+            finished = self.state is CrawlState.FINISHED
+            return IdleReason.NO_WORK if finished else IdleReason(self.state)
+        holders = [job.holder for job in self.having(JobState.LEASED)]
+        mine = [holder.worker for holder in holders if holder.account == account]
+        full = mine.count(worker) >= MAX_HELD or len(mine) >= MAX_HELD_ACCOUNT
+        return IdleReason.QUOTA if full else None
+
+    def allowed(self, account, stages):
+        """The jobs of which the worker gets one; takes the next fresh one, if it is its turn."""
+        begins = not stages.isdisjoint({Stage.HYBRID, Stage.FETCH})
+        again = [job for job in self.jobs if job.waits_again] if begins else []
+        score = [job for job in self.jobs if job.waits_to_be_scored]
+        if Stage.SCORE not in stages:
+            score = []
+        first = not begins or len(score) > SCORE_BACKLOG
+        order = [score, again, None] if first else [again, None, score]
+        for jobs in order:
+            if jobs is None:
+                if begins and self.cursor < len(self.jobs):
+                    self.cursor += 1
+                    return {Permutation(len(self.jobs), SEED)[self.cursor - 1]}
+            elif others := {job.index for job in jobs if job.shun != account}:
+                return others
+        return next(({job.index for job in jobs} for jobs in order if jobs), set())
+
     @rule(attempt=leases, brief=st.booleans())
     def extend(self, attempt, brief):
         job = attempt.job
         queue = self.hasty if brief else self.queue
-        holds = job.state is JobState.LEASED and job.holder is attempt
-        revives = job.may_come_late(attempt) and attempt.outcome is Outcome.EXPIRED
+        revives = attempt.may_come_late and attempt.outcome is Outcome.EXPIRED
+        wanted = (attempt.is_leased or revives) and self.state is not CrawlState.FINISHED
         call = queue.extend(attempt.lease_id, attempt.account, Progress())
-        if self.expect(call, holds or revives) is not None:
+        extended = self.expect(call, wanted)
+        if extended is not None:
+            assert (extended.crawl_state, extended.worker) == (self.state, attempt.worker)
             if revives:
                 job.reopen(attempt)
                 job.state = JobState.LEASED
@@ -238,33 +248,58 @@ class QueueMachine(RuleBasedStateMachine):
     def complete(self, attempt, newest, kept):
         attempt = self.newest(attempt, newest)
         job = attempt.job
-        holds = job.holder is attempt
-        late = job.may_come_late(attempt)
-        call = self.queue.complete(attempt.lease_id, attempt.account, manifest_of(kept))
-        if (holds and job.state is JobState.LEASED) or late:
+        late = attempt.may_come_late
+        manifest = manifest_of(kept, attempt.stage)
+        call = self.queue.complete(attempt.lease_id, attempt.account, manifest)
+        if attempt.is_leased or late:
             if late:
                 job.reopen(attempt)
             attempt.late = late or attempt.brief
             attempt.kept = kept
             job.state = JobState.VERIFYING
-        self.expect_receipt(call, attempt, holds or late or attempt.outcome is Outcome.INVALID)
+        elif attempt.has_lost_to_another:
+            attempt.replica, attempt.outcome = True, Outcome.SUPERSEDED
+        wanted = attempt.was_handed_in or attempt.has_lost_to_another
+        self.expect_receipt(call, attempt, wanted)
+
+    @rule(attempt=leases, kept=st.integers(0, 9), accepted=st.booleans())
+    def get_through(self, attempt, kept, accepted):
+        """The usual way, or jobs would hardly ever get to their end."""
+        holder = self.newest(attempt, True)
+        self.complete(holder, False, kept)
+        if accepted:
+            self.accept(holder, False)
+
+    @rule(attempt=leases)
+    def replicate(self, attempt):
+        call = self.queue.replicate(
+            attempt.lease_id, attempt.account, manifest_of(1, attempt.stage)
+        )
+        if attempt.has_lost_to_another:
+            attempt.replica, attempt.outcome = True, Outcome.SUPERSEDED
+        wanted = attempt.was_handed_in or attempt.has_lost_to_another
+        self.expect_receipt(call, attempt, wanted)
 
     @rule(attempt=leases)
     def release(self, attempt):
         job = attempt.job
         call = self.queue.release(attempt.lease_id, attempt.account, "bye")
-        if job.holder is attempt and job.state is JobState.LEASED:
+        if attempt.is_leased:
             job.end(attempt, Outcome.RELEASED)
+            self.settle()
         self.expect_receipt(call, attempt, attempt.outcome is Outcome.RELEASED)
 
-    @rule(attempt=leases, blame=st.sampled_from(FailureClass))
-    def fail(self, attempt, blame):
+    @rule(attempt=leases, newest=st.booleans(), blame=st.sampled_from(FailureClass))
+    def fail(self, attempt, newest, blame):
+        attempt = self.newest(attempt, newest)
         job = attempt.job
         call = self.queue.fail(attempt.lease_id, attempt.account, blame, "no")
-        if job.holder is attempt and job.state is JobState.LEASED:
+        if attempt.is_leased:
             job.end(attempt, Outcome.FAILED, blame)
+            self.settle()
         self.expect_receipt(call, attempt, attempt.outcome is Outcome.FAILED)
 
+    @precondition(at_work)
     @rule()
     def verify_next(self):
         submission = self.run(self.queue.claim_verification(CRAWL, timedelta(milliseconds=1)))
@@ -274,37 +309,45 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             assert submission.lease_id in waiting
             holder = self.jobs[submission.job.index].holder
-            assert (submission.manifest, submission.late) == (manifest_of(holder.kept), holder.late)
+            assert submission.manifest == manifest_of(holder.kept, holder.stage)
+            assert (submission.stage, submission.late) == (holder.stage, holder.late)
+            if holder.stage is Stage.SCORE:
+                assert submission.fetched.lease_id == holder.job.fetched.lease_id
             self.wait(brief=True)
 
     @rule(attempt=leases, newest=st.booleans())
     def accept(self, attempt, newest):
         attempt = self.newest(attempt, newest)
         job = attempt.job
-        mine = job.holder is attempt
         counts = manifest_of(attempt.kept).counts
         call = self.queue.accept(attempt.lease_id, counts, attempt.kept * 10)
-        if mine and job.state is JobState.VERIFYING:
-            job.state = JobState.ACCEPTED
-            attempt.outcome = Outcome.LATE_OK if attempt.late else Outcome.OK
-        self.expect_receipt(call, attempt, mine and job.state is JobState.ACCEPTED)
+        if attempt.holds and job.state is JobState.VERIFYING:
+            job.accept(attempt)
+            if attempt.stage is Stage.FETCH:
+                self.fetched[attempt.account] += 1
+            self.settle()
+        self.expect_receipt(call, attempt, attempt.outcome in DONE)
 
     @rule(attempt=leases, newest=st.booleans())
     def reject(self, attempt, newest):
         attempt = self.newest(attempt, newest)
         job = attempt.job
         call = self.queue.reject(attempt.lease_id, "no")
-        if job.holder is attempt and job.state is JobState.VERIFYING:
+        if attempt.holds and job.state is JobState.VERIFYING:
             job.end(attempt, Outcome.INVALID)
+            self.settle()
         self.expect_receipt(call, attempt, attempt.outcome is Outcome.INVALID)
 
+    @precondition(at_work)
     @rule()
     def reap(self):
         over = [job for job in self.jobs if job.state is JobState.LEASED and job.holder.brief]
         assert self.run(self.queue.reap(CRAWL)) == len(over)
         for job in over:
             job.end(job.holder, Outcome.EXPIRED)
+        self.settle()
 
+    @precondition(at_work)
     @rule(indexes=st.sets(st.integers(0, 3)))
     def requeue(self, indexes):
         wanted = {}
@@ -314,7 +357,7 @@ class QueueMachine(RuleBasedStateMachine):
                 verdict = "unknown"
             elif job.state is JobState.DEAD:
                 verdict = "requeued"
-                job.state, job.since = JobState.PENDING, len(job.tries)
+                job.bring_back()
             elif job.state is JobState.LEASED:
                 verdict = "requeued"
                 job.end(job.holder, Outcome.SUPERSEDED)
@@ -323,22 +366,57 @@ class QueueMachine(RuleBasedStateMachine):
             wanted[JobRef(CRAWL, index)] = verdict
         assert self.run(self.queue.requeue(wanted, "why not", dry_run=True)) == wanted
         assert self.run(self.queue.requeue(wanted, "why not")) == wanted
+        self.settle()
 
-    @rule()
-    def pause_and_resume(self):
-        self.run(self.queue.pause(CRAWL))
-        assert self.run(self.queue.lease(CRAWL, "ada", "w1")) is IdleReason.PAUSED
+    @precondition(at_work)
+    @rule(name=st.sampled_from(WORKERS), whole=st.booleans())
+    def cancel(self, name, whole):
+        account, worker = name
+        held = [
+            job
+            for job in self.having(JobState.LEASED)
+            if job.holder.account == account and (whole or job.holder.worker == worker)
+        ]
+        call = self.queue.cancel(account, None if whole else worker, "banned")
+        assert self.run(call) == len(held)
+        for job in held:
+            job.end(job.holder, Outcome.SUPERSEDED)
+        self.settle()
+
+    @precondition(at_work)
+    @rule(verb=st.sampled_from(["pause", "drain", "finish"]))
+    def end_or_rest(self, verb):
+        before = self.state
+        if verb == "pause" and before is CrawlState.FINISHED:
+            try:
+                self.run(self.queue.pause(CRAWL))
+            except Conflict:
+                return
+            raise AssertionError("a finished crawl was paused")
+        answer = self.run(getattr(self.queue, verb)(CRAWL))
+        if verb == "pause":
+            self.state = CrawlState.PAUSED
+        elif verb == "finish":
+            self.state = CrawlState.FINISHED
+        elif before is not CrawlState.FINISHED:
+            self.state = CrawlState.DRAINING
+        self.settle()
+        assert answer in (None, self.state)
+
+    def resume(self):
         self.run(self.queue.resume(CRAWL))
+        self.state = CrawlState.ACTIVE
 
     @rule(attempt=leases)
     def ask(self, attempt):
         job = attempt.job
         self.expect_receipt(self.queue.receipt(attempt.lease_id, attempt.account), attempt, True)
-        is_open = (job.holder is attempt and job.state is JobState.LEASED) or job.may_come_late(
-            attempt
-        )
+        is_open = attempt.is_leased or attempt.may_come_late
         lease = self.expect(self.queue.open_lease(attempt.lease_id, attempt.account), is_open)
         assert lease is None or lease.lease_id == attempt.lease_id
+        is_fetched = job.fetched is attempt and job.state is not JobState.ACCEPTED
+        kept = self.run(self.queue.is_kept(attempt.lease_id))
+        assert kept == (attempt.holds or attempt.may_come_late or is_fetched)
         try:
             self.run(self.queue.release(attempt.lease_id, "eve", "mine"))
         except NotFound:
@@ -363,10 +441,15 @@ class QueueMachine(RuleBasedStateMachine):
         assert stats.attempts == self.attempts
         assert stats.accepted_last_hour == len(kept)
         assert stats.stale == stats.jobs.leased
-        credits = {}
+        assert stats.state is self.state
+        assert stats.scoring == sum(bool(job.waits_to_be_scored) for job in self.jobs)
+        assert stats.fetched == self.fetched.total()
+        credits = {account: Credit(0, 0, fetched) for account, fetched in self.fetched.items()}
         for job in self.having(JobState.ACCEPTED):
-            before = credits.get(job.holder.account, Credit(0, 0))
-            credits[job.holder.account] = Credit(before.jobs + 1, before.kept + job.holder.kept)
+            before = credits.get(job.holder.account, Credit(0, 0, 0))
+            credits[job.holder.account] = Credit(
+                before.jobs + 1, before.kept + job.holder.kept, before.fetched
+            )
         assert self.run(self.queue.credits(CRAWL)) == credits
 
     @invariant()
@@ -374,22 +457,26 @@ class QueueMachine(RuleBasedStateMachine):
         async def look():
             prefix = f"crawl:{{{CRAWL}}}:"
             async with self.redis.pipeline() as pipeline:
-                for place in ("retry", "leases", "beats", "verifying", "dead"):
+                for place in ("retry", "score", "leases", "beats", "verifying", "dead"):
                     pipeline.zrange(prefix + place, 0, -1)
                 pipeline.hkeys(prefix + "finished")
                 for account, worker in WORKERS:
                     pipeline.smembers(f"{prefix}held:{account}/{worker}")
+                for account in ACCOUNTS:
+                    pipeline.smembers(f"{prefix}held:{account}")
                 for job in self.jobs:
                     pipeline.hgetall(f"{prefix}job:{job.index}")
                 return await pipeline.execute()
 
-        retry, leases, beats, verifying, dead, finished, *rest = self.run(look())
-        held, each = rest[: len(WORKERS)], rest[len(WORKERS) :]
+        retry, score, leases, beats, verifying, dead, finished, *rest = self.run(look())
+        held, rest = rest[: len(WORKERS)], rest[len(WORKERS) :]
+        of_account, each = rest[: len(ACCOUNTS)], rest[len(ACCOUNTS) :]
 
         def at(jobs):
             return sorted(str(job.index) for job in jobs)
 
-        assert sorted(retry) == at(job for job in self.having(JobState.PENDING) if job.tries)
+        assert sorted(retry) == at(job for job in self.jobs if job.waits_again)
+        assert sorted(score) == at(job for job in self.jobs if job.waits_to_be_scored)
         assert sorted(leases) == sorted(beats) == at(self.having(JobState.LEASED))
         assert sorted(verifying) == at(self.having(JobState.VERIFYING))
         assert sorted(dead) == at(self.having(JobState.DEAD))
@@ -398,6 +485,9 @@ class QueueMachine(RuleBasedStateMachine):
             holders = [(job, job.holder) for job in self.having(JobState.LEASED)]
             mine = [job for job, holder in holders if (holder.account, holder.worker) == name]
             assert sorted(indexes) == at(mine)
+        for account, indexes in zip(ACCOUNTS, of_account, strict=True):
+            holders = self.having(JobState.LEASED)
+            assert sorted(indexes) == at(job for job in holders if job.holder.account == account)
         for job, fields in zip(self.jobs, each, strict=True):
             gone = job.state is JobState.ACCEPTED and len(job.tries) == 1
             if gone or not job.tries:
@@ -407,14 +497,23 @@ class QueueMachine(RuleBasedStateMachine):
                 holder = str(job.holder.number) if job.holder else None
                 assert fields.get("holder") == holder
                 assert ("manifest" in fields) == (job.state is JobState.VERIFYING)
+                to_be_scored = job.fetched and job.state is not JobState.ACCEPTED
+                assert fields.get("stage") == ("score" if to_be_scored else None)
+                if to_be_scored:
+                    lease_id = json.loads(fields["fetched"])["lease"]
+                    assert job.fetched.lease_id.endswith(lease_id)
+                else:
+                    assert "fetched" not in fields
                 for attempt in job.tries:
                     told = json.loads(fields[f"a:{attempt.number}"])
                     assert told.get("outcome") == attempt.outcome
+                    assert told.get("stage", "hybrid") == attempt.stage
+                    assert (f"r:{attempt.number}" in fields) == attempt.replica
 
     @invariant()
     def no_job_is_tried_for_ever_by_enough_accounts(self):
         for job in self.jobs:
-            tries = [a for a in job.tries[job.since :] if a.outcome is not Outcome.SUPERSEDED]
+            tries = [attempt for attempt in job.tries[job.since :] if not attempt.by_admin]
             before = tries[: RETRY.max_leases]
             if len(tries) > len(before):
                 assert len({attempt.account for attempt in before}) < RETRY.min_accounts
@@ -425,8 +524,8 @@ def test_the_queue_does_what_the_model_says(redis_url):
     run_state_machine_as_test(
         QueueMachine,
         settings=settings(
-            max_examples=50,
-            stateful_step_count=40,
+            max_examples=60,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,14 +1,18 @@
 -- How an attempt ends without a shard, and where its job goes: back to the queue, or to the dead.
 
 -- include: known
+-- include: held
+-- include: failures
 -- include: attempts
 
 -- Take a job from the attempt that holds it; the caller puts it somewhere else at once.
 local function vacate(j, job, attempt)
-  for _, place in ipairs({ 'leases', 'beats', 'verifying' }) do
-    redis.call('ZREM', key(place), j)
+  if redis.call('ZREM', key('leases'), j) == 1 then
+    redis.call('ZREM', key('beats'), j)
+    let_go(j, attempt)
+  else
+    redis.call('ZREM', key('verifying'), j)
   end
-  redis.call('SREM', key('held:' .. attempt.account .. '/' .. attempt.worker), j)
   redis.call('HDEL', job, 'holder', 'progress', 'manifest')
 end
 
@@ -20,6 +24,22 @@ local function publish_if_finished()
   if accepted + dead == tonumber(redis.call('HGET', meta, 'total')) then
     publish({ type = 'crawl_finished', accepted = accepted, dead = dead })
   end
+end
+
+-- A draining crawl is finished as soon as nothing is leased or verified. Call it after an attempt
+-- has ended.
+local function finish_if_drained()
+  if redis.call('HGET', meta, 'state') == 'draining'
+    and redis.call('ZCARD', key('leases')) + redis.call('ZCARD', key('verifying')) == 0 then
+    redis.call('HSET', meta, 'state', 'finished')
+  end
+end
+
+-- A job without holder waits until `from`, ms, for its next lease.
+local function put_back(j, job, from)
+  local place = redis.call('HGET', job, 'stage') or 'retry'
+  redis.call('ZADD', key(place), from, j)
+  redis.call('HSET', job, 'state', 'pending')
 end
 
 -- What the remembered attempts after `since` add up to: how many count; how many were handed back;
@@ -86,7 +106,9 @@ local function end_attempt(j, job, number, attempt, outcome, message, class)
   attempt.charged = not (outcome == 'released' or outcome == 'superseded'
     or class == 'network' or class == 'server') or nil
   save_attempt(job, number, attempt)
+  blame(attempt)
   vacate(j, job, attempt)
+  finish_if_drained()
   if class == 'server' then
     redis.call('HDEL', job, 'shun')
   else
@@ -108,7 +130,6 @@ local function end_attempt(j, job, number, attempt, outcome, message, class)
     publish_if_finished()
     return 'dead'
   end
-  redis.call('ZADD', key('retry'), from, j)
-  redis.call('HSET', job, 'state', 'pending')
+  put_back(j, job, from)
   return 'pending'
 end

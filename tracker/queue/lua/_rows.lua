@@ -3,19 +3,27 @@
 -- include: known
 -- include: attempts
 
--- { j, attempt number, attempt (JSON), last heartbeat ms, deadline ms, progress (JSON or '') }
+-- { j, attempt number, attempt (JSON), last heartbeat ms, deadline ms, progress (JSON or ''),
+--   at stage score `fetched` of the job (JSON), else '' }
 -- For a lease that is over, its times of lease and end stand for the two times.
 local function lease_row(j, job, number)
-  local text, progress = unpack(redis.call('HMGET', job, 'a:' .. number, 'progress'))
+  local text, progress, fetched =
+    unpack(redis.call('HMGET', job, 'a:' .. number, 'progress', 'fetched'))
   local attempt = cjson.decode(text)
   local beat = redis.call('ZSCORE', key('beats'), j) or attempt.leased_at
   local deadline = redis.call('ZSCORE', key('leases'), j) or attempt.ended_at
-  return { tonumber(j), tonumber(number), text, tonumber(beat), tonumber(deadline), progress or '' }
+  return {
+    tonumber(j), tonumber(number), text, tonumber(beat), tonumber(deadline), progress or '',
+    attempt.stage == 'score' and fetched or '',
+  }
 end
 
--- { j, attempt number, attempt (JSON), manifest (JSON) }
+-- { j, attempt number, attempt (JSON), manifest (JSON), at stage score `fetched` (JSON), else '' }
 local function submission_row(j)
   local job = key('job:' .. j)
-  local number, manifest = unpack(redis.call('HMGET', job, 'holder', 'manifest'))
-  return { tonumber(j), tonumber(number), redis.call('HGET', job, 'a:' .. number), manifest }
+  local number, manifest, fetched =
+    unpack(redis.call('HMGET', job, 'holder', 'manifest', 'fetched'))
+  local text = redis.call('HGET', job, 'a:' .. number)
+  local scored = fetched and cjson.decode(text).stage == 'score'
+  return { tonumber(j), tonumber(number), text, manifest, scored and fetched or '' }
 end

@@ -48,12 +48,36 @@ local function standing(j, secret, account)
   return nil, { 'lost', 'unknown' }
 end
 
--- Whether a result of this lease is welcome although the lease is over: it was taken away because
--- the worker was silent, and nobody else has the job.
+-- Whether the job still wants what this attempt makes: an intermediate while it has none; a shard
+-- scored from the intermediate that it has, not from one given up before; a hybrid's shard always.
+local function is_wanted(lease)
+  local stage = lease.attempt.stage
+  if not stage then
+    return true
+  end
+  local fetched = redis.call('HGET', lease.job, 'fetched')
+  if stage == 'fetch' then
+    return not fetched
+  end
+  return fetched and lease.number > cjson.decode(fetched).attempt
+end
+
+-- Whether the lease was taken away: its worker was silent, or an admin did it.
+local function was_taken(lease)
+  return lease.attempt.outcome == 'expired' or lease.attempt.outcome == 'superseded'
+end
+
+-- Whether a result of this lease is welcome although the lease is over: nobody else has the job.
 local function may_come_late(lease)
+  return was_taken(lease) and (lease.state == 'pending' or lease.state == 'dead')
+    and is_wanted(lease)
+end
+
+-- Whether something was handed in under this lease, and checked or waits for it.
+local function was_handed_in(lease)
   local outcome = lease.attempt.outcome
-  return (outcome == 'expired' or outcome == 'superseded')
-    and (lease.state == 'pending' or lease.state == 'dead')
+  return (lease.holds and lease.state ~= 'leased')
+    or outcome == 'ok' or outcome == 'late_ok' or outcome == 'invalid'
 end
 
 local function receipt(lease)
@@ -62,10 +86,17 @@ end
 
 -- Why this lease does not hold the job any more.
 local function lost(lease)
-  if lease.holds then
+  local outcome = lease.attempt.outcome
+  if lease.holds or outcome == 'ok' or outcome == 'late_ok' then
     return { 'lost', 'handed_in' }
+  elseif redis.call('HEXISTS', lease.job, 'r:' .. lease.number) == 1 then
+    return { 'lost', 'replica' }
+  elseif outcome == 'superseded' then
+    return { 'lost', outcome, lease.attempt.message }
+  elseif lease.attempt.stage == 'fetch' and not is_wanted(lease) then
+    return { 'lost', 'fetched' }
   elseif lease.state == 'pending' or lease.state == 'dead' then
-    return { 'lost', lease.attempt.outcome }
+    return { 'lost', outcome }
   end
   return { 'lost', lease.state }
 end

@@ -1,8 +1,10 @@
--- Make a verified shard part of the dataset: the job is done, the account has its credit.
+-- Make a verified shard part of the dataset: the job is done, the account has its credit. An
+-- intermediate is made the job's: it waits to be scored, with fresh attempts.
 --
 -- KEYS  1 meta
 -- ARGV  1 job   2 secret of the lease   3 kept   4 pairs   5 bytes   6… drop reason, count, …
 -- Returns {'receipt', 'accepted', 'ok' | 'late_ok', ''} (also when it is sent again)
+--       | {'receipt', state, 'ok' | 'late_ok', ''} for an intermediate (also …)
 --       | {'lost', why} | {'no_job'} | {'no_crawl'}
 
 -- include: standing
@@ -14,29 +16,57 @@ local RATE_KEPT = 26 * 3600 -- s: rates are shown for a day
 local lease, refusal = standing(ARGV[1], ARGV[2], '')
 if not lease then
   return refusal
-elseif not (lease.holds and (lease.state == 'verifying' or lease.state == 'accepted')) then
+end
+local j, job, attempt = lease.j, lease.job, lease.attempt
+if attempt.outcome == 'ok' or attempt.outcome == 'late_ok' then
+  return receipt(lease)
+elseif not (lease.holds and lease.state == 'verifying') then
   return lost(lease)
-elseif lease.state == 'accepted' then
+end
+
+local kept, pairs_seen, bytes = ARGV[3], ARGV[4], ARGV[5]
+local last, manifest, fetched =
+  unpack(redis.call('HMGET', job, 'attempt', 'manifest', 'fetched'))
+attempt.outcome, attempt.ended_at = attempt.late and 'late_ok' or 'ok', now
+absolve(attempt)
+vacate(j, job, attempt)
+
+if attempt.stage == 'fetch' then
+  save_attempt(job, lease.number, attempt)
+  redis.call('HSET', job, 'stage', 'score', 'since', last, 'fetched', cjson.encode({
+    lease = attempt.lease, account = attempt.account, worker = attempt.worker,
+    attempt = lease.number, manifest = manifest,
+  }))
+  redis.call('HDEL', job, 'shun')
+  put_back(j, job, now)
+  lease.state = 'pending'
+  redis.call('HINCRBY', key('counts'), 'fetched', 1)
+  redis.call('HINCRBY', key('credits'), 'fetched:' .. attempt.account, 1)
+  publish({
+    type = 'fetch_accepted', job = crawl .. '/' .. j, account = attempt.account,
+    worker = attempt.worker, kept = tonumber(kept), pairs = tonumber(pairs_seen),
+  })
+  finish_if_drained()
   return receipt(lease)
 end
 
-local j, job, attempt = lease.j, lease.job, lease.attempt
-local kept, pairs_seen, bytes = ARGV[3], ARGV[4], ARGV[5]
-lease.state, attempt.outcome = 'accepted', attempt.late and 'late_ok' or 'ok'
-
-vacate(j, job, attempt)
-if redis.call('HGET', job, 'attempt') == '1' then
+lease.state = 'accepted'
+if last == '1' then
   redis.call('UNLINK', job) -- the finished record says it all
 else
-  attempt.ended_at = now
   save_attempt(job, lease.number, attempt)
+  redis.call('HDEL', job, 'stage', 'fetched')
   redis.call('HSET', job, 'state', 'accepted', 'holder', lease.number)
   redis.call('EXPIRE', job, EVERY_ATTEMPT_KEPT)
 end
-redis.call('HSET', key('finished'), j, table.concat({
+local record = {
   attempt.lease, attempt.account, attempt.worker, lease.number, attempt.late and 1 or 0,
   kept, pairs_seen, bytes, string.format('%d', now),
-}, ' '))
+}
+if attempt.stage == 'score' then
+  table.insert(record, cjson.decode(fetched).account)
+end
+redis.call('HSET', key('finished'), j, table.concat(record, ' '))
 
 local counts = key('counts')
 redis.call('HINCRBY', counts, 'kept', kept)
@@ -58,4 +88,5 @@ publish({
   total = tonumber(redis.call('HGET', meta, 'total')),
 })
 publish_if_finished()
+finish_if_drained()
 return receipt(lease)

@@ -6,6 +6,7 @@
 -- Returns {'added'} (also when the same crawl is there already)
 --       | {'conflict'} (another one of this name is there)
 --       | {'unstaged'} (the list is gone or incomplete: stage it again)
+--       | {'removing'} (the rest of a removed crawl of this name is still there)
 
 -- include: crawl
 
@@ -17,6 +18,10 @@ if content then
     return { 'conflict' }
   end
   return { 'added' }
+end
+if redis.call('EXISTS', key('removing')) == 1 then
+  redis.call('UNLINK', staged)
+  return { 'removing' }
 end
 if redis.call('HLEN', staged) ~= tonumber(ARGV[2]) then
   return { 'unstaged' }

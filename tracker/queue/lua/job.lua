@@ -19,5 +19,5 @@ return {
   'job', tonumber(cursor), redis.call('HGETALL', job),
   redis.call('HGET', key('finished'), j) or '',
   state == 'leased' and lease_row(j, job, holder) or {},
-  redis.call('ZSCORE', key('retry'), j) or '',
+  redis.call('ZSCORE', key('retry'), j) or redis.call('ZSCORE', key('score'), j) or '',
 }

@@ -8,6 +8,6 @@
 
 local verdicts = {}
 for i = 2, #ARGV do
-  verdicts[i - 1] = verdict(ARGV[i], tonumber(ARGV[1]))
+  verdicts[i - 1] = verdict(ARGV[i], tonumber(ARGV[1]), '', 0)
 end
 return { 'verdicts', verdicts }

@@ -3,7 +3,8 @@
 -- KEYS  1 meta
 -- ARGV  1 a lease without a heartbeat for so long is stale, ms
 -- Returns {'stats', state, total, leased, verifying, accepted, dead, stale,
---          accepted in the last hour, in the last day, { field, value, … of `counts` }}
+--          accepted in the last hour, in the last day, { field, value, … of `counts` },
+--          waiting to be scored}
 --       | {'no_crawl'}
 
 -- include: known
@@ -33,4 +34,5 @@ return {
   redis.call('ZCOUNT', key('beats'), '-inf', now - ARGV[1]),
   last_hour, last_day,
   redis.call('HGETALL', key('counts')),
+  redis.call('ZCARD', key('score')),
 }

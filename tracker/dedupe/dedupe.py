@@ -1,0 +1,163 @@
+"""`Dedupe`: what routes and verifier ask of the pair index, beside their event loop."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from laion_protocol import LeaseLost, NotFound, Outcome, Unavailable
+from laion_protocol.messages.dedupe import DedupeState, FilterState, Novelty
+from tracker.queue import JobQueue
+
+from .pair_index import PairIndex
+from .shared_file import BrokenFile, SharedLock
+from .to_commit import Note, ToCommit
+
+log = logging.getLogger(__name__)
+
+#: Questions that are looked up at once: they wait for one lock anyway, and each takes a thread.
+_AT_ONCE: Final = 4
+#: Keys that are committed, and synced to disk, together.
+_TOGETHER: Final = 500_000
+_ACCEPTED: Final = (Outcome.OK, Outcome.LATE_OK)
+
+
+class Dedupe:
+    """One for each tracker process; those of one machine share `directory`.
+
+    Every method but `ask` may raise `OSError` or `BrokenFile`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        capacity: int = 2**20,
+        rate: float = 1e-3,
+        slots: int = 2**24,
+        reserve_for: float = 24 * 3600,
+    ) -> None:
+        self.directory = directory
+        self.index = PairIndex(
+            directory, capacity=capacity, rate=rate, slots=slots, reserve_for=reserve_for
+        )
+        self._notes = ToCommit(directory)
+        self._asking = asyncio.Semaphore(_AT_ONCE)
+        self._committing: SharedLock | None = None
+
+    async def ask(self, job: str, lease_id: str, packed: bytes) -> Novelty:
+        """Which of these keys (little-endian) are new to this job; they are its own from now on.
+
+        Raises:
+            Unavailable: the files cannot be used.
+        """
+        keys = np.frombuffer(packed, "<u8")
+        try:
+            async with self._asking:
+                new = await asyncio.to_thread(self.index.ask, job, lease_id, keys)
+        except (OSError, BrokenFile) as error:
+            log.error("no worker learns which pairs are new: %s", error)
+            raise Unavailable(
+                "the tracker cannot tell now which pairs are new; go on without", retry_after=60
+            ) from error
+        answer = Novelty.of(new.tolist())
+        if answer.suspicious:
+            log.warning(
+                "none of %d pairs of %s is new: its pages are known from another crawl, or the "
+                "files in %s are wrong", answer.asked, job, self.directory,
+            )  # fmt: skip
+        return answer
+
+    async def intend(self, lease_id: str, account: str, keys: bytes) -> None:
+        """Note the keys of a shard that is about to be accepted; on disk when this returns."""
+        await asyncio.to_thread(self._notes.put, lease_id, account, keys)
+
+    async def commit_accepted(self, queue: JobQueue) -> int:
+        """Commit what was noted of shards that are accepted by now, and forget what was noted of
+        others; says how many shards were committed. One process at a time does it."""
+        paths = await asyncio.to_thread(self._notes.paths)
+        if not paths:
+            return 0
+        done = 0
+        with self.exclusively().tried() as free:
+            if not free:
+                return 0
+            ready: list[Note] = []
+            for path in paths:
+                note = await asyncio.to_thread(self._notes.read, path)
+                if note is None:
+                    continue
+                accepted = await _is_accepted(queue, note)
+                if accepted:
+                    ready.append(note)
+                elif accepted is not None:
+                    self._notes.remove(note)
+                if sum(len(one.keys) for one in ready) >= _TOGETHER:
+                    done += await asyncio.to_thread(self._commit, ready)
+                    ready = []
+            done += await asyncio.to_thread(self._commit, ready)
+        return done
+
+    async def state(self) -> DedupeState:
+        """What an admin sees of it."""
+        with self.exclusively().tried() as free:
+            busy = not free  # some process commits, for a moment, or rebuilds
+        return await asyncio.to_thread(self._state, busy)
+
+    def exclusively(self) -> SharedLock:
+        """Who holds this, commits; nobody else does meanwhile."""
+        if self._committing is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._committing = SharedLock(self.directory / "committing")
+        return self._committing
+
+    def _commit(self, notes: list[Note]) -> int:
+        if notes:
+            self.index.commit(np.concatenate([note.keys for note in notes]))
+        for note in notes:
+            self._notes.remove(note)
+        return len(notes)
+
+    def _state(self, busy: bool) -> DedupeState:
+        committed, slots, reserved = self.index.look()
+        rebuilt, unreadable = self.index.rebuilt()
+        filters = tuple(
+            FilterState(
+                capacity=one.capacity,
+                held=one.held,
+                bytes=one.bytes,
+                false_positives=one.rate,
+                false_positives_now=one.rate_now(),
+            )
+            for one in committed.filters
+        )
+        return DedupeState(
+            filters=filters,
+            false_positives_now=_any_of(one.false_positives_now for one in filters),
+            reservation_slots=slots,
+            reserved=reserved,
+            to_commit=len(self._notes.paths()),
+            busy=busy,
+            rebuilt=rebuilt,
+            unreadable=unreadable,
+            **self.index.counters(),
+        )
+
+
+async def _is_accepted(queue: JobQueue, note: Note) -> bool | None:
+    """None: it is not known yet."""
+    try:
+        receipt = await queue.receipt(note.lease_id, note.account)
+    except (LeaseLost, NotFound):  # nobody knows of it any more
+        return False
+    return None if receipt.outcome is None else receipt.outcome in _ACCEPTED
+
+
+def _any_of(rates: Iterable[float]) -> float:
+    none = 1.0
+    for rate in rates:
+        none *= 1 - rate
+    return 1 - none

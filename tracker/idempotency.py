@@ -1,0 +1,89 @@
+"""`Answers`: the first answer to an act, for whoever sends it again under the same key.
+
+{audit}:answer:HASH   string   JSON by the hash of actor and key: request (its hash), and once
+                               it was answered: status, type, body; for a day
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from laion_protocol import Conflict, Unavailable
+
+_DAY: Final = timedelta(hours=24)
+#: An act that takes longer than this was cut off; it may be tried again.
+_UNDER_WAY: Final = timedelta(minutes=2)
+_MOST: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered. `body` None: it held a secret, or was too long to keep."""
+
+    status: int
+    type: str
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One request under a key, as `begin` opened it."""
+
+    key: str
+    request: str
+
+
+class Answers:
+    """Keeps them for 24 hours."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+
+    async def begin(self, actor: str, key: str, request: bytes) -> Act | Answer:
+        """The first answer, if there is one; else an act, to be given to `end` or `forget`.
+
+        Raises:
+            Conflict: the key was used for another request.
+            Unavailable: the same request is under way.
+        """
+        act = Act(
+            f"{{audit}}:answer:{_hash(actor.encode(), key.encode())}",
+            _hash(actor.encode(), request),
+        )
+        opened = json.dumps({"request": act.request})
+        if await self._redis.set(act.key, opened, nx=True, px=_UNDER_WAY):
+            return act
+        text = await self._redis.get(act.key)
+        if text is None:  # it ended just now without an effect
+            return await self.begin(actor, key, request)
+        known = json.loads(text)
+        if known["request"] != act.request:
+            raise Conflict("this idempotency key was used for another request; take a new one")
+        if "status" not in known:
+            raise Unavailable("the same request is under way; ask again", retry_after=1)
+        return Answer(known["status"], known["type"], known["body"])
+
+    async def end(self, act: Act, answer: Answer) -> None:
+        """The act was done, or refused for good: from now on this is its answer."""
+        body = answer.body
+        if body is not None and len(body) > _MOST:
+            body = None
+        kept = {
+            "request": act.request, "status": answer.status, "type": answer.type, "body": body,
+        }  # fmt: skip
+        await self._redis.set(act.key, json.dumps(kept), px=_DAY)
+
+    async def forget(self, act: Act) -> None:
+        """The act had no effect; it may be tried again under the same key."""
+        await self._redis.delete(act.key)
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()

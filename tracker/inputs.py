@@ -1,0 +1,50 @@
+"""What a score stage reads: the files of the intermediate that a fetch stage handed in."""
+
+from collections.abc import AsyncIterator
+
+from laion_protocol import NotFound
+from laion_protocol.messages import InputFile
+
+from .queue import HeldLease
+from .shard_store import ShardStore, shard_prefix
+
+
+def inputs_of(held: HeldLease, store: ShardStore) -> tuple[InputFile, ...]:
+    """The files, and where the holder of this lease reads them; none but for a score stage."""
+    if held.fetched is None:
+        return ()
+    prefix = shard_prefix(held.fetched.lease_id)
+    return tuple(
+        InputFile(
+            name=file.name,
+            size=file.size,
+            sha256=file.sha256,
+            url=store.link(prefix, file.name) or f"/v1/leases/{held.lease_id}/inputs/{file.name}",
+        )
+        for file in held.fetched.manifest.files
+    )
+
+
+async def read_input(
+    held: HeldLease, name: str, store: ShardStore
+) -> tuple[int, AsyncIterator[bytes]]:
+    """The size of one of those files, and the file piece by piece.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    sizes = {file.name: file.size for file in held.fetched.manifest.files} if held.fetched else {}
+    if held.fetched is None or name not in sizes:
+        raise NotFound(f"{name}: this lease has no such input")
+    pieces = store.read(shard_prefix(held.fetched.lease_id), name)
+    try:
+        first = await anext(pieces, b"")
+    except FileNotFoundError as error:
+        raise NotFound(f"{name}: the tracker has lost this file; fail the job") from error
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return sizes[name], all_of_it()

@@ -1,0 +1,32 @@
+"""Which pairs are new, for workers; what is known of them, for admins."""
+
+from fastapi import APIRouter, Response
+
+from laion_protocol import InvalidRequest
+from laion_protocol.messages import DedupeState, LeaseId, Novelty, PairKeys
+from tracker.auth import ForCrawls, ForProject, Have, Worker
+
+router = APIRouter(prefix="/v1", tags=["dedupe"])
+
+
+@router.post("/leases/{lease_id}/dedupe")
+async def ask(lease_id: LeaseId, request: PairKeys, caller: Worker, have: Have) -> Novelty:
+    """Which pairs no other shard has or is about to have; they are this job's from now on."""
+    lease = await have.queue.open_lease(lease_id, caller.account)
+    if not (await have.queue.crawl(lease.job.crawl)).recipe.dedupe:
+        raise InvalidRequest("the recipe of this crawl has `dedupe` off; do not ask")
+    return await have.dedupe.ask(str(lease.job), lease_id, request.packed())
+
+
+@router.get("/admin/dedupe")
+async def state(_caller: ForProject, have: Have) -> DedupeState:
+    """What this tracker's machine knows of the project's pairs."""
+    return await have.dedupe.state()
+
+
+@router.post("/admin/dedupe/rebuild", status_code=202)
+async def rebuild(admin: ForCrawls, have: Have) -> Response:
+    """Make the filters anew from the accepted shards; `state` tells how far it is."""
+    async with have.audit.row(admin, "dedupe_rebuild", ""):
+        have.rebuild.start()
+    return Response(status_code=202)
