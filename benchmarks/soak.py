@@ -1,4 +1,4 @@
-"""20,000 simulated workers on one tracker: a day's mishaps, the highest rate of heartbeats, a storm.
+"""20,000 simulated workers on one tracker: mishaps, the highest rate of heartbeats, a storm.
 
     python -m benchmarks.soak [--workers 20000]
 

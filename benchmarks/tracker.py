@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,8 @@ from .tracker_process import (
     seats,
     tracker_command,
 )
+
+Step = Callable[[Connection], Awaitable[object]]
 
 SIZES: Final = {"10k": 10_000, "1m": 1_000_000, "10m": 10_000_000}
 CONNECTIONS: Final = 32
@@ -139,7 +142,7 @@ class _Bench:
         pairs = zip(self._speeds[name], self._speeds[base], strict=True)
         return statistics.median(mine / other for mine, other in pairs)
 
-    async def _measure(self, name: str, connections: list[Connection], step) -> Latencies:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    async def _measure(self, name: str, connections: list[Connection], step: Step) -> Latencies:
         speed, latencies = await closed_loop(connections, step, self._each)
         self._speeds[name].append(speed)
         return latencies

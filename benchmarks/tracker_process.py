@@ -124,7 +124,8 @@ async def lease(connection: Connection, seat: Seat) -> dict[str, Any]:
 def heartbeat(seat: Seat, lease_id: str) -> bytes:
     """The request."""
     body = {"progress": {"stage": "download", "pairs": 100}}
-    return request("POST", f"/v1/leases/{lease_id}/heartbeat", seat.token, body)
+    headers = [f"Laion-Worker: {seat.worker}"]  # as every worker sends it
+    return request("POST", f"/v1/leases/{lease_id}/heartbeat", seat.token, body, headers)
 
 
 async def hand_in(connection: Connection, seat: Seat, given: dict[str, Any]) -> Answer:

@@ -12,10 +12,12 @@ from bot.settings import ENV_PREFIX
 from bot.settings import Settings as BotSettings
 from tracker.app import create_app
 from tracker.cli import main as tracker_cli
+from tracker.routes.metrics import COUNTERS
 from tracker.settings import Settings
 from worker_client.cli import cli as worker_cli
 
 ROOT = Path(__file__).resolve().parents[1]
+OPERATING = ROOT / "docs/operating.md"
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CLIS = {"laion-worker": worker_cli, ".venv/bin/python -m tracker": tracker_cli}
 
@@ -60,12 +62,36 @@ def test_each_command_of_a_volunteer_is_in_the_readme():
     assert {words[0] for _, words in commands("laion-worker")} >= set(worker_cli.commands)
 
 
+def test_each_command_of_a_tracker_is_in_the_operators_page():
+    page = text(OPERATING)
+
+    missing = [name for name in tracker_cli.commands if f"python -m tracker {name}" not in page]
+    assert missing == []
+
+
+def test_each_option_of_serve_is_in_the_operators_page():
+    options = {name for param in tracker_cli.commands["serve"].params for name in param.opts}
+
+    assert options <= set(re.findall(r"--[a-z0-9-]+", text(OPERATING)))
+
+
+def test_each_metric_is_in_the_operators_page_and_no_other():
+    source = (ROOT / "tracker/routes/metrics.py").read_text(encoding="utf-8")
+    told = set(re.findall(r'"(laion_[a-z_]+)"', source)) | {
+        f"laion_{name}_total" for name in COUNTERS
+    }
+
+    assert set(re.findall(r"`(laion_[a-z_]+)`", text(OPERATING))) == told
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_each_documented_route_exists(path, tmp_path):
     routes = create_app(Settings(data=tmp_path, redis_url="unix:///nowhere")).openapi()["paths"]
     shapes = {re.sub(r"\{\w+\}", "{}", route) for route in routes}
-    for route in re.findall(r"/v1/[\w/{}]*|/healthz|/readyz", text(path)):
-        assert re.sub(r"\{\w+\}", "{}", route.rstrip("/")) in shapes | {"/v1", "/v1/admin"}, route
+    parts = {"/v1", "/v1/admin", "/device", "/openapi.json"}  # for people; for programs
+    named = r"(?<![\w.])/(?:v1/[\w/{}-]*|healthz\b|readyz\b|metrics\b|device\b|openapi\.json)"
+    for route in re.findall(named, text(path)):
+        assert re.sub(r"\{\w+\}", "{}", route.rstrip("/")) in shapes | parts, route
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
@@ -79,6 +105,14 @@ def test_each_link_and_named_file_is_there(path):
         assert (path.parent / target).exists(), target
     for target in named:
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_each_heading_that_is_linked_to_is_there(path):
+    for target, anchor in re.findall(r"\]\(([\w./]*)#([\w-]+)\)", text(path)):
+        headings = re.findall(r"^#+ (.+)$", text(path.parent / target if target else path), re.M)
+        slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+        assert anchor in slugs, f"{target}#{anchor}"
 
 
 def test_each_make_target_exists():

@@ -31,6 +31,7 @@ from .routes import (
     admin_jobs,
     admin_project,
     admin_workers,
+    beats,
     crawls,
     dedupe,
     delegations,
@@ -94,6 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="LAION crawl tracker", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Limits, seconds=settings.body_seconds)
     errors.install(app)
+    app.router.routes.insert(0, beats.ROUTE)
     for module in _ROUTERS:
         app.include_router(module.router)
     return app

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from laion_protocol import Forbidden, InvalidRequest, Role, Scope, Unauthorized
 
@@ -26,13 +27,23 @@ KEY_HEADER: Final = "Idempotency-Key"
 _NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
+#: Tells OpenAPI which calls need a token; who calls is found out by `identify`.
+_Told = Annotated[
+    object, Security(HTTPBearer(scheme_name="token", description="`lw_…`", auto_error=False))
+]
+
+
 def resources_of(request: Request) -> Resources:
     """What `create_app` built."""
     resources: Resources = request.state.resources
     return resources
 
 
-Have = Annotated[Resources, Depends(resources_of)]
+async def _have(request: Request) -> Resources:
+    return resources_of(request)  # a plain function would cost a thread at each request
+
+
+Have = Annotated[Resources, Depends(_have)]
 
 
 def address_of(request: Request) -> str:
@@ -79,17 +90,26 @@ def _key(request: Request) -> str:
     return key
 
 
-async def _anyone_known(request: Request) -> Caller:
+async def _anyone_known(request: Request, _token: _Told) -> Caller:
     return await identify(request)
 
 
-async def _worker(request: Request) -> Caller:
+async def _worker(request: Request, _token: _Told) -> Caller:
+    return await worker_of(request)
+
+
+async def worker_of(request: Request) -> Caller:
+    """The volunteer who calls about a lease.
+
+    Raises:
+        Forbidden: a bot, a token without the scope, or a banned account.
+    """
     caller = _own_worker(await identify(request, "beat"))
     _not_banned(caller)
     return caller
 
 
-async def _leaser(request: Request) -> Caller:
+async def _leaser(request: Request, _token: _Told) -> Caller:
     return _own_worker(await identify(request, "lease"))
 
 
@@ -106,14 +126,14 @@ def _not_banned(caller: Caller) -> None:
         raise Forbidden(f"an admin banned you: {caller.banned}")
 
 
-def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+def needs(scope: Scope) -> Callable[[Request, object], Awaitable[Caller]]:
     """A dependency: the caller, who has this scope. Refusals are written down.
 
     Raises:
         Forbidden: the account, or the bot that acts for it, has not, or is banned.
     """
 
-    async def having(request: Request) -> Caller:
+    async def having(request: Request, _token: _Told) -> Caller:
         caller = await identify(request)
         refusal = _why_not(caller, scope)
         if refusal is not None:

@@ -1,6 +1,5 @@
 """`python -m tracker`: serve, and the admin's API as commands."""
 
-import asyncio
 import logging
 import os
 from datetime import timedelta
@@ -112,7 +111,9 @@ def serve_command(
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    from .serve import serve  # the web server's libraries: the other commands start without
+    import uvloop  # the web server's libraries: the other commands start without
+
+    from .serve import serve
 
     lease = timedelta(seconds=lease_seconds)
     settings = Settings(
@@ -126,7 +127,7 @@ def serve_command(
     how = "always" if appendfsync == "always" else "everysec"
     try:
         at = Address(host=host, port=port)
-        asyncio.run(serve(settings, at, appendfsync=how, workers=workers))  # type: ignore[arg-type]
+        uvloop.run(serve(settings, at, appendfsync=how, workers=workers))  # type: ignore[arg-type]
     except CannotServe as error:
         raise Failed(str(error), error.status) from error
 

@@ -10,6 +10,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .batching import BatchingRedis
 from .redis_cluster import Cluster
 from .redis_url import Kind, RedisPlace, parse_redis_url
 
@@ -66,7 +67,11 @@ def _client(place: RedisPlace, connections: int) -> Redis:
         pool = BlockingConnectionPool.from_url(
             place.url, **bounds, **_COMMON, retry=_retry(), **place.options
         )
-    redis = _Replicated(place.replicas, pool) if place.replicas else Redis(connection_pool=pool)
+    redis: Redis
+    if place.replicas:
+        redis = _Replicated(place.replicas, pool)
+    else:
+        redis = BatchingRedis(connection_pool=pool)
     redis.auto_close_connection_pool = True
     return redis
 

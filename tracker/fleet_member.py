@@ -14,6 +14,8 @@ import sys
 import threading
 from typing import Final
 
+import uvloop
+
 from .fleet import READY
 from .one_process import run_process
 from .place import CannotServe
@@ -47,7 +49,7 @@ def main() -> None:
     settings: Settings = pickle.load(sys.stdin.buffer)
     listener = socket.socket(fileno=int(sys.argv[1]))
     try:
-        asyncio.run(_main(settings, listener))
+        uvloop.run(_main(settings, listener))
     except CannotServe as error:
         sys.exit(error.status)
 

@@ -16,6 +16,7 @@ def web_config(settings: Settings, **options: Any) -> uvicorn.Config:
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
+        "access_log": False,  # a line a heartbeat; `/metrics` counts them
         "server_header": False,
         "timeout_keep_alive": 30,
     }

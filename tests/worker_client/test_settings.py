@@ -74,7 +74,7 @@ def test_the_config_file_is_read_and_need_not_exist(tmp_path: Path) -> None:
     [
         (b"tracker = ", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
-        (b"colour = 'red'", "'colour' is none of contact, local_sources, state_dir, token"),
+        (b"colour = 'red'", "'colour' is none of contact, local_sources, stages, state_dir, token"),
         (b"worker = 3", "'worker' is none of"),
     ],
 )

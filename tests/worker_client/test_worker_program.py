@@ -37,7 +37,7 @@ async def worker(
         sys.executable, "-m", "worker_client", "run", "--tracker", p.tracker.url, "--token-file",
         str(token), "--worker", "box", "--state-dir", str(p.settings.state), "--connect-to",
         f"{host}:{port}", "--allow-private", f"{host}:{port}", "--decoders", "1", "--local-sources",
-        str(p.archives[0].parent), *args,
+        str(p.archives[0].parent), "--stages", "hybrid", *args,
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": str(directory)},
     )  # fmt: skip
     try:

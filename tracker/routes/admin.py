@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from laion_protocol import Conflict, NotFound, StorageFull, UploadMismatch
 from laion_protocol.messages import (
     AccountAdded,
     Accounts,
@@ -19,12 +20,18 @@ from laion_protocol.messages import (
 from tracker.auth import ForAccounts, ForAudit, ForCrawls, Have
 from tracker.model_files import MAX_MODEL_BYTES
 
-from .bodies import announced_size, pieces
+from .bodies import BYTES, announced_size, pieces
+from .errors import KNOWN, refusals
 from .files import Sha256
 from .once import SECRET, Once
 from .uploads import check_room
 
-router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=Once)
+router = APIRouter(
+    prefix="/v1/admin",
+    tags=["admin"],
+    route_class=Once,
+    responses=refusals(*KNOWN, NotFound, Conflict),
+)
 
 AccountName = Annotated[Name, Path()]
 
@@ -95,7 +102,12 @@ async def drop_token(
     return Response(status_code=204)
 
 
-@router.put("/files/{sha256}", status_code=204)
+@router.put(
+    "/files/{sha256}",
+    status_code=204,
+    responses=refusals(UploadMismatch, StorageFull),
+    openapi_extra=BYTES,
+)
 async def put_file(sha256: Sha256, request: Request, admin: ForCrawls, have: Have) -> Response:
     """Keep a file that recipes name by its hash; the hash is checked."""
     size = announced_size(request, MAX_MODEL_BYTES)

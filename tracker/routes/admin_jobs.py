@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 
+from laion_protocol import Conflict, NotFound
 from laion_protocol.messages import (
     ActionId,
     ActionRow,
@@ -34,10 +35,16 @@ from tracker.queue.selection import action_of
 from tracker.queue.undo import Action
 from tracker.resources import Resources
 
+from .errors import KNOWN, refusals
 from .job_detail import detail
 from .once import Once
 
-router = APIRouter(prefix="/v1/admin", tags=["jobs"], route_class=Once)
+router = APIRouter(
+    prefix="/v1/admin",
+    tags=["jobs"],
+    route_class=Once,
+    responses=refusals(*KNOWN, NotFound, Conflict),
+)
 
 Seconds = Annotated[float | None, Query(ge=0, le=10**7)]
 #: jobs named in one answer

@@ -5,15 +5,21 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from laion_protocol import Forbidden, InvalidRequest, Role, Scope, WorkerState
+from laion_protocol import Conflict, Forbidden, InvalidRequest, NotFound, Role, Scope, WorkerState
 from laion_protocol.messages import Fleet, Name, Treat, Treated
 from tracker.auth import ForWorkers, Have
 from tracker.identity import Caller
 from tracker.resources import Resources
 
+from .errors import KNOWN, refusals
 from .once import Once
 
-router = APIRouter(prefix="/v1/admin", tags=["workers"], route_class=Once)
+router = APIRouter(
+    prefix="/v1/admin",
+    tags=["workers"],
+    route_class=Once,
+    responses=refusals(*KNOWN, NotFound, Conflict),
+)
 
 Account = Annotated[Name, Path()]
 Worker = Annotated[Name, Path()]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from fastapi import Request
 
@@ -12,6 +12,12 @@ from laion_protocol import InvalidRequest, TooLarge
 #: hours; bytes a second.
 _LEAST_RATE: Final = 32 * 2**10
 _GRACE_SECONDS: Final = 60.0
+#: For `responses`: a file.
+FILE: Final[dict[str, Any]] = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+#: For `openapi_extra`: the body is a file, which the framework does not read.
+BYTES: Final[dict[str, Any]] = {"requestBody": {"required": True, **FILE}}
 
 
 def announced_size(request: Request, most: int) -> int:

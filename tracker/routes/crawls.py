@@ -1,29 +1,42 @@
 """An admin's calls about crawls."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 
-from laion_protocol import CrawlState, InvalidRequest
+from laion_protocol import Conflict, CrawlState, InvalidRequest, NotFound
 from laion_protocol.messages import CrawlAdded, CrawlStateAnswer, Name, NewCrawl
 from tracker.audit import Note
 from tracker.auth import ForCrawls, ForProject, Have
 from tracker.resources import Resources
 
 from .bodies import whole
-from .errors import first_problem
+from .errors import KNOWN, first_problem, refusals
 from .once import Once
 
-router = APIRouter(prefix="/v1/admin/crawls", tags=["crawls"], route_class=Once)
+router = APIRouter(
+    prefix="/v1/admin/crawls",
+    tags=["crawls"],
+    route_class=Once,
+    responses=refusals(*KNOWN, NotFound, Conflict),
+)
 
 #: A snapshot of Common Crawl lists 100,000 files in some 15 MB.
 MAX_CRAWL: Final = 64 * 2**20
 
+
+def _body() -> dict[str, Any]:
+    """What `add` reads by itself; its parts are in the document already."""
+    schema = NewCrawl.model_json_schema(ref_template="#/components/schemas/{model}")
+    del schema["$defs"]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 CrawlName = Annotated[Name, Path()]
 
 
-@router.post("")
+@router.post("", openapi_extra=_body())
 async def add(request: Request, admin: ForCrawls, have: Have) -> CrawlAdded:
     """Add a crawl; adding the same again changes nothing."""
     # Read here, not by the framework: only an admin may make the tracker hold so long a body.

@@ -2,14 +2,16 @@
 
 from fastapi import APIRouter, Response
 
-from laion_protocol import InvalidRequest
+from laion_protocol import InvalidRequest, LeaseLost, NotFound
 from laion_protocol.messages import DedupeState, LeaseId, Novelty, PairKeys
 from tracker.auth import ForCrawls, ForProject, Have, Worker
 
-router = APIRouter(prefix="/v1", tags=["dedupe"])
+from .errors import KNOWN, refusals
+
+router = APIRouter(prefix="/v1", tags=["dedupe"], responses=refusals(*KNOWN))
 
 
-@router.post("/leases/{lease_id}/dedupe")
+@router.post("/leases/{lease_id}/dedupe", responses=refusals(NotFound, LeaseLost))
 async def ask(lease_id: LeaseId, request: PairKeys, caller: Worker, have: Have) -> Novelty:
     """Which pairs no other shard has or is about to have; they are this job's from now on."""
     lease = await have.queue.open_lease(lease_id, caller.account)
@@ -24,7 +26,7 @@ async def state(_caller: ForProject, have: Have) -> DedupeState:
     return await have.dedupe.state()
 
 
-@router.post("/admin/dedupe/rebuild", status_code=202)
+@router.post("/admin/dedupe/rebuild", status_code=202, response_class=Response)
 async def rebuild(admin: ForCrawls, have: Have) -> Response:
     """Make the filters anew from the accepted shards; `state` tells how far it is."""
     async with have.audit.row(admin, "dedupe_rebuild", ""):

@@ -6,7 +6,9 @@ from laion_protocol.messages import Delegation, DelegationRequest
 from tracker.auth import Bot, Have
 from tracker.identity import DELEGATION
 
-router = APIRouter(prefix="/v1/delegations", tags=["delegations"])
+from .errors import KNOWN, refusals
+
+router = APIRouter(prefix="/v1/delegations", tags=["delegations"], responses=refusals(*KNOWN))
 
 
 @router.post("")

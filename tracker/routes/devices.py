@@ -2,7 +2,16 @@
 
 from fastapi import APIRouter, Depends, Request
 
-from laion_protocol import InvalidRequest, Role
+from laion_protocol import (
+    AccessDenied,
+    AuthorizationPending,
+    CodeExpired,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Role,
+    SlowDown,
+)
 from laion_protocol.messages import (
     DeviceApproval,
     DeviceApproved,
@@ -15,9 +24,10 @@ from tracker.auth import Bot, Have, anyone
 from tracker.identity.device_login import INTERVAL, LASTS
 from tracker.resources import Resources
 
+from .errors import KNOWN, refusals
 from .once import Once
 
-router = APIRouter(prefix="/v1/device", tags=["devices"], route_class=Once)
+router = APIRouter(prefix="/v1/device", tags=["devices"], route_class=Once, responses=refusals())
 
 
 @router.post("", dependencies=[Depends(anyone)])
@@ -35,7 +45,11 @@ async def start(asked: DeviceRequest, request: Request, have: Have) -> DeviceLog
     )
 
 
-@router.post("/token", dependencies=[Depends(anyone)])
+@router.post(
+    "/token",
+    dependencies=[Depends(anyone)],
+    responses=refusals(AuthorizationPending, SlowDown, AccessDenied, CodeExpired, Conflict),
+)
 async def token(asked: DeviceTokenRequest, have: Have) -> DeviceToken:
     """The token, once a person said yes; until then `authorization_pending` or `slow_down`, and
     `access_denied` or `expired_token` when none will come."""
@@ -43,7 +57,7 @@ async def token(asked: DeviceTokenRequest, have: Have) -> DeviceToken:
     return DeviceToken(access_token=text, account=account)
 
 
-@router.post("/approve")
+@router.post("/approve", responses=refusals(*KNOWN, NotFound, Conflict))
 async def approve(approval: DeviceApproval, bot: Bot, have: Have) -> DeviceApproved:
     """The bot lets a machine in for a person of Discord; at their first link, an account of the
     name that the bot proposes is made."""

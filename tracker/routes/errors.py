@@ -3,6 +3,7 @@
 import logging
 import secrets
 from http import HTTPStatus
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,13 +11,44 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from laion_protocol import ErrorBody, ErrorCode, InvalidRequest, TrackerError, Unavailable
+from laion_protocol import (
+    ErrorBody,
+    ErrorCode,
+    Forbidden,
+    InvalidRequest,
+    RateLimited,
+    TooLarge,
+    TrackerError,
+    Unauthorized,
+    Unavailable,
+)
 from laion_protocol.wording import problem
 
 log = logging.getLogger(__name__)
 
 #: Seconds. Redis restarts within a few; the client's back-off takes over from there.
 _RETRY = 5.0
+#: Any call may be answered with these.
+_ALWAYS: Final[tuple[type[TrackerError], ...]] = (
+    InvalidRequest,
+    TooLarge,
+    RateLimited,
+    Unavailable,
+)
+#: What a call that needs a token may be answered with on its account.
+KNOWN: Final = (Unauthorized, Forbidden)
+
+
+def refusals(*errors: type[TrackerError]) -> dict[int | str, dict[str, Any]]:
+    """For `responses=`: what a route may answer besides its success, as OpenAPI tells it."""
+    told: dict[int | str, dict[str, Any]] = {
+        400: {"model": ErrorBody, "description": "`invalid_request`: not HTTP, or not JSON"}
+    }
+    for error in (*_ALWAYS, *errors):
+        meaning = f"`{error.code}`: {(error.__doc__ or '').splitlines()[0].rstrip('.')}"
+        answer = told.setdefault(int(error.status), {"model": ErrorBody, "description": ""})
+        answer["description"] = "; ".join(filter(None, (answer["description"], meaning)))
+    return told
 
 
 def install(app: FastAPI) -> None:

@@ -4,13 +4,15 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Response
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from laion_protocol import Unavailable
 from tracker.auth import Have, anyone
 from tracker.resources import Resources
+
+from .errors import refusals
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(anyone)])
@@ -19,11 +21,16 @@ _RETRY = 30.0
 #: A reader that takes nothing for so long is gone; seconds.
 _SEND_TIMEOUT = 60.0
 
+
 Cursor = Annotated[str | None, Query(max_length=16_384)]
 LastEventId = Annotated[str | None, Header(max_length=16_384)]
 
 
-@router.get("/events")
+@router.get(
+    "/events",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}, **refusals()},
+)
 async def events(
     have: Have, after: Cursor = None, last_event_id: LastEventId = None
 ) -> EventSourceResponse:

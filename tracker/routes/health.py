@@ -5,13 +5,15 @@ import asyncio
 from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
-from laion_protocol import StorageFull, Unavailable
+from laion_protocol import ErrorBody, StorageFull, Unavailable
 from laion_protocol.messages import Problem
 from tracker.auth import Have
 from tracker.redis_check import weaknesses
 from tracker.resources import Resources
 
-router = APIRouter(tags=["health"])
+from .errors import refusals
+
+router = APIRouter(tags=["health"], responses=refusals())
 
 _OK = "ok"
 _SECONDS = 3.0
@@ -23,7 +25,7 @@ async def healthz() -> dict[str, str]:
     return {"status": _OK}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"model": Problem | ErrorBody}})
 async def readyz(response: Response, have: Have) -> Problem:
     """503 with what is missing, unless Redis answers and the store can be written."""
     redis, warnings = await _redis(have)

@@ -2,20 +2,26 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
+from laion_protocol import LeaseLost, NotFound
 from laion_protocol.messages import LeaseId
 from laion_protocol.shard_format import FILE_NAME_PATTERN
 from tracker.auth import Have, Worker
 from tracker.inputs import read_input
 
-router = APIRouter(prefix="/v1/leases/{lease_id}", tags=["inputs"])
+from .bodies import FILE
+from .errors import KNOWN, refusals
+
+router = APIRouter(
+    prefix="/v1/leases/{lease_id}", tags=["inputs"], responses=refusals(*KNOWN, NotFound, LeaseLost)
+)
 
 FileName = Annotated[str, Path(pattern=FILE_NAME_PATTERN)]
 
 
-@router.get("/inputs/{name}", response_class=StreamingResponse)
+@router.get("/inputs/{name}", response_class=Response, responses={200: FILE})
 async def fetch(lease_id: LeaseId, name: FileName, caller: Worker, have: Have) -> StreamingResponse:
     """One file of the intermediate, for the holder of this lease only."""
     held = await have.queue.open_lease(lease_id, caller.account)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from laion_protocol import CrawlState, LeaseLost, UploadMismatch, WorkerState
+from laion_protocol import CrawlState, LeaseLost, NotFound, UploadMismatch, WorkerState
 from laion_protocol.messages import (
     Completion,
     Failure,
@@ -26,7 +26,10 @@ from tracker.queue import Extended
 from tracker.resources import Resources
 from tracker.shard_store import missing, shard_prefix
 
-router = APIRouter(prefix="/v1/leases", tags=["leases"])
+from .errors import KNOWN, refusals
+
+router = APIRouter(prefix="/v1/leases", tags=["leases"], responses=refusals(*KNOWN))
+_OF_A_LEASE: Final = refusals(NotFound, LeaseLost)
 
 Directive = Literal["continue", "pause", "drain"]
 #: What becomes of a job whose crawl is not active: its worker goes on.
@@ -75,13 +78,13 @@ async def held(worker: Annotated[Name, Query()], caller: Worker, have: Have) -> 
     return HeldLeases(leases=tuple([await have.leasing.describe(lease) for lease in leases]))
 
 
-@router.get("/{lease_id}")
+@router.get("/{lease_id}", responses=_OF_A_LEASE)
 async def receipt(lease_id: LeaseId, caller: Worker, have: Have) -> Receipt:
     """What has become of a lease."""
     return await have.queue.receipt(lease_id, caller.account)
 
 
-@router.post("/{lease_id}/heartbeat")
+@router.post("/{lease_id}/heartbeat", responses=_OF_A_LEASE)
 async def heartbeat(
     lease_id: LeaseId, beat: Heartbeat, caller: Worker, have: Have
 ) -> HeartbeatAnswer:
@@ -112,7 +115,7 @@ async def _directive(extended: Extended, caller: Caller, have: Resources) -> tup
     return "continue", state_message(state) or _CRAWL_MESSAGES.get(extended.crawl_state, "")
 
 
-@router.post("/{lease_id}/complete")
+@router.post("/{lease_id}/complete", responses=_OF_A_LEASE | refusals(UploadMismatch))
 async def complete(
     lease_id: LeaseId, completion: Completion, caller: Worker, have: Have
 ) -> Receipt:
@@ -134,7 +137,7 @@ async def complete(
     return await have.queue.complete(lease_id, caller.account, manifest)
 
 
-@router.post("/{lease_id}/release")
+@router.post("/{lease_id}/release", responses=_OF_A_LEASE)
 async def release(lease_id: LeaseId, request: Release, caller: Worker, have: Have) -> Receipt:
     """Take the job back, at no cost to anybody; safe to repeat."""
     receipt = await have.queue.release(lease_id, caller.account, request.reason)
@@ -142,7 +145,7 @@ async def release(lease_id: LeaseId, request: Release, caller: Worker, have: Hav
     return receipt
 
 
-@router.post("/{lease_id}/fail")
+@router.post("/{lease_id}/fail", responses=_OF_A_LEASE)
 async def fail(lease_id: LeaseId, failure: Failure, caller: Worker, have: Have) -> Receipt:
     """End the attempt as failed; safe to repeat."""
     receipt = await have.queue.fail(

@@ -5,15 +5,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from laion_protocol import Forbidden
+from laion_protocol import Conflict, Forbidden, NotFound
 from laion_protocol.messages import Me, Name, NewToken, TokenAdded, TokenId, Tokens
 from tracker.auth import Anyone, Have
 from tracker.identity import Caller
 from tracker.identity.caller import SCOPES
 
+from .errors import KNOWN, refusals
 from .once import SECRET, Once
 
-router = APIRouter(prefix="/v1/me", tags=["me"], route_class=Once)
+router = APIRouter(
+    prefix="/v1/me", tags=["me"], route_class=Once, responses=refusals(*KNOWN, NotFound, Conflict)
+)
 
 
 @router.get("")

@@ -19,6 +19,8 @@ from tracker.books import Books
 from tracker.meter import BUCKETS, Key
 from tracker.resources import Resources
 
+from .errors import refusals
+
 router = APIRouter(tags=["health"])
 
 #: name -> what it counts, and its labels
@@ -29,7 +31,12 @@ COUNTERS: Final = {
 _JOBS: Final = ("total", "pending", "leased", "verifying", "accepted", "dead")
 
 
-@router.get("/metrics", dependencies=[Depends(anyone)])
+@router.get(
+    "/metrics",
+    dependencies=[Depends(anyone)],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **refusals()},
+)
 async def metrics(have: Have) -> Response:
     """Counters of all processes since the tracker's beginning, and how things stand now."""
     families = [

@@ -5,7 +5,11 @@ from fastapi import APIRouter, Depends
 from laion_protocol.messages import CrawlStats, Leaderboard, Stats
 from tracker.auth import Have, anyone
 
-router = APIRouter(prefix="/v1", tags=["stats"], dependencies=[Depends(anyone)])
+from .errors import refusals
+
+router = APIRouter(
+    prefix="/v1", tags=["stats"], dependencies=[Depends(anyone)], responses=refusals()
+)
 
 
 @router.get("/stats")

@@ -5,7 +5,14 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request, Response
 
-from laion_protocol import FileEntry, InvalidRequest, StorageFull
+from laion_protocol import (
+    FileEntry,
+    InvalidRequest,
+    LeaseLost,
+    NotFound,
+    StorageFull,
+    UploadMismatch,
+)
 from laion_protocol.messages import LeaseId, UploadPlan, UploadRequest, UploadSlot
 from laion_protocol.shard_format import FILE_NAME_PATTERN, MAX_FILE_BYTES
 from tracker.auth import Have, Worker
@@ -13,13 +20,28 @@ from tracker.resources import Resources
 from tracker.shard_store import Slot, missing, shard_prefix
 from tracker.verify import is_shard_file, series_of
 
-from .bodies import announced_size, pieces
+from .bodies import BYTES, announced_size, pieces
+from .errors import KNOWN, refusals
 
-router = APIRouter(prefix="/v1/leases/{lease_id}", tags=["uploads"])
+router = APIRouter(
+    prefix="/v1/leases/{lease_id}",
+    tags=["uploads"],
+    responses=refusals(*KNOWN, NotFound, LeaseLost, StorageFull),
+)
 
 SHA256_HEADER: Final = "X-Content-SHA256"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FULL_RETRY: Final = 1800.0
+_TOLD: Final = BYTES | {
+    "parameters": [
+        {
+            "name": SHA256_HEADER,
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{_SHA256.pattern}$"},
+        }
+    ]
+}
 
 FileName = Annotated[str, Path(pattern=FILE_NAME_PATTERN)]
 
@@ -42,7 +64,9 @@ async def plan(lease_id: LeaseId, request: UploadRequest, caller: Worker, have: 
     return UploadPlan(slots=tuple(slots))
 
 
-@router.put("/files/{name}", status_code=204)
+@router.put(
+    "/files/{name}", status_code=204, responses=refusals(UploadMismatch), openapi_extra=_TOLD
+)
 async def upload(
     lease_id: LeaseId, name: FileName, request: Request, caller: Worker, have: Have
 ) -> Response:

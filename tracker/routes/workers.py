@@ -4,10 +4,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
+from laion_protocol import NotFound
 from laion_protocol.messages import Name, WorkerRow, WorkerView, WorkerViews
 from tracker.auth import Have, anyone
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"], dependencies=[Depends(anyone)])
+from .errors import refusals
+
+router = APIRouter(
+    prefix="/v1/workers",
+    tags=["workers"],
+    dependencies=[Depends(anyone)],
+    responses=refusals(NotFound),
+)
 
 
 @router.get("/{account}")

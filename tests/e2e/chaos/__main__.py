@@ -20,4 +20,4 @@ assert server, "the long run needs redis-server on the PATH"
 with tempfile.TemporaryDirectory(prefix="lw-chaos-") as directory:
     story = Story(Path(directory), server, chosen.appendfsync, chosen.seed)
     facts = asyncio.run(story.run(chosen.jobs, chosen.killing, chosen.killing * 10))
-pprint.pprint(facts)
+pprint.pprint(facts)  # noqa: T203

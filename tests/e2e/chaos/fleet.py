@@ -103,7 +103,7 @@ _REAL_TIME: Callable[[], float] = time.time
 
 
 async def volunteer(url: str, token: str, name: str, diary: TextIO, shard: Path) -> None:
-    """For ever; a volunteer who is told anything but a lost lease starts over, as a process would."""
+    """For ever; one who is refused anything starts over, as a new process would."""
     async with TrackerClient(url, token, patience=60) as client:
         while True:
             try:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from laion_protocol import TrackerError
 from laion_protocol.client import TrackerClient
 from laion_protocol.messages import NewAccount, NewCrawl
+from tracker.books import Books
 from tracker.events import BEGINNING, EventLog
 from tracker.queue import JobQueue, JobRef
 
@@ -49,6 +50,7 @@ class Facts:
     attempts: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     counts: dict[str, int] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
     kills: dict[str, int] = field(default_factory=dict)
     cuts: int = 0
     tracebacks: list[str] = field(default_factory=list)
@@ -105,6 +107,9 @@ class Story:
                 NewCrawl(name=CRAWL, base="https://x.test/", paths=paths, parts=PARTS,
                          recipe=RECIPE, seed=1)
             )  # fmt: skip
+            async with Redis(port=self._redis_port) as redis:  # a failed job waits half a minute
+                meta = f"crawl:{{{CRAWL}}}:meta"
+                await redis.hset(meta, mapping={"delay_ms": 200, "max_delay_ms": 1000})
             tokens = [
                 (await admin.add_account(NewAccount(name=f"a{n}"))).model_dump(mode="json")
                 for n in range(ACCOUNTS)
@@ -204,6 +209,7 @@ class Story:
                 if view.finished is not None:
                     winners[str(view.job)] = view.finished
                     facts.outcomes[view.finished.outcome] += 1
+            facts.differences = (await Books(redis).sweep()).examples
             facts.accepted_twice = await _accepted_twice(EventLog(redis))
         for row in self._told("*.told"):
             facts.promises += 1

@@ -285,3 +285,20 @@ def test_job_ids_are_read_back():
 def test_a_client_that_does_not_decode_is_refused_at_once(redis_url):
     with pytest.raises(ValueError, match="decode_responses"):
         JobQueue(Redis.from_url(redis_url))
+
+
+async def test_a_lease_asks_redis_no_more_when_there_are_more_jobs_and_more_leases(
+    queue, new_crawl, redis
+):
+    async def calls_of_a_lease(account):
+        await redis.config_resetstat()
+        assert (await queue.lease("big", account, "w")).account == account
+        stats = await redis.info("commandstats")
+        return sum(row["calls"] for name, row in stats.items() if name != "cmdstat_info")
+
+    await queue.add(new_crawl(name="big", files=1000, parts=1000))
+    await queue.lease("big", "first", "w")  # loads the script and the crawl
+    few = await calls_of_a_lease("ada")
+    for number in range(300):
+        await queue.lease("big", f"a{number}", "w")
+    assert await calls_of_a_lease("bob") == few
