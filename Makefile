@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-tracker soak chaos clean
 .DEFAULT_GOAL := test
 
 # The stamp is made last, so an install that was cut off is done again.
@@ -32,6 +32,16 @@ bench: .venv/.installed
 	$(BIN)/python -m benchmarks.queue
 	$(BIN)/python -m benchmarks.dedupe
 	$(BIN)/python -m benchmarks.reading
+
+bench-tracker: .venv/.installed
+	$(BIN)/python -m benchmarks.tracker
+
+soak: .venv/.installed
+	$(BIN)/python -m benchmarks.soak
+
+# A million lives, for hours; `make test` has a minute of it.
+chaos: .venv/.installed
+	$(BIN)/python -m tests.e2e.chaos
 
 clean:
 	rm -rf .venv demo-run

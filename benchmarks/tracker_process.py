@@ -69,8 +69,7 @@ class Served:
 @asynccontextmanager
 async def running(command: list[str], port: int, log: Path) -> AsyncIterator[Served]:
     """The command, from the moment that it listens on `port` until it was told to end."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    process = await asyncio.to_thread(_launch, command, log)
     try:
         await _listens(process, port, log)
         yield Served(process, port)
@@ -158,6 +157,11 @@ def expect(answer: Answer, status: int = 200) -> Answer:
     return answer
 
 
+def _launch(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+
 async def _listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     for _ in range(600):
         if process.poll() is not None:
@@ -169,7 +173,8 @@ async def _listens(process: subprocess.Popen[bytes], port: int, log: Path) -> No
         else:
             writer.close()
             return
-    raise Unexpected(f"the server did not start: {log.read_text(errors='replace')[-2000:]}")
+    said = await asyncio.to_thread(log.read_text, errors="replace")
+    raise Unexpected(f"the server did not start: {said[-2000:]}")
 
 
 def bench_line(figures: dict[str, float | int]) -> str:

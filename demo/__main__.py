@@ -25,7 +25,7 @@ from .story import FULL, SMALL, Scale, Story
     help="Emptied first; archives, logs, and the tracker's data are left there.",
 )
 def main(small: bool, directory: Path) -> None:
-    """Crawl a miniature web with a real tracker and two real workers, and compare with the truth.
+    """Crawl a miniature web with a real tracker and three real workers, and compare with the truth.
 
     Exits with 0 only if everything that must hold does.
     """

@@ -18,7 +18,7 @@ from worker_client.cli import cli as worker_cli
 
 ROOT = Path(__file__).resolve().parents[1]
 OPERATING = ROOT / "docs/operating.md"
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CLIS = {"laion-worker": worker_cli, ".venv/bin/python -m tracker": tracker_cli}
 
 

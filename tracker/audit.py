@@ -147,6 +147,8 @@ class Audit:
     async def _stream(
         self, key: str, before: str | None
     ) -> AsyncIterator[tuple[str, dict[str, str]]]:
+        if before and not any(_position(before)):
+            return  # nothing is older than 0-0, which Redis calls an error
         end = f"({before}" if before else "+"
         while page := await self._redis.xrevrange(f"{_ROOT}:{key}", max=end, count=_PAGE):
             for row_id, fields in page:

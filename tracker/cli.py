@@ -53,7 +53,8 @@ def _networks(
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
     "--redis-url", default="", envvar="LAION_TRACKER_REDIS_URL", show_envvar=True,
-    help="redis://, rediss:// or unix://; without one, the tracker runs a Redis of its own.",
+    help="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; without one, the "
+    "tracker runs a Redis of its own.",
 )  # fmt: skip
 @click.option(
     "--appendfsync", type=click.Choice(["everysec", "always"]), default="everysec",

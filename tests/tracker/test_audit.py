@@ -90,6 +90,12 @@ async def test_rows_of_before_there_was_a_before_are_still_read(audit, redis):
     assert (row.action, row.before, row.key) == ("pause", None, "")
 
 
+@pytest.mark.parametrize("first", ["0-0", "00-000"])
+async def test_nothing_is_older_than_the_first_row_that_could_be(audit, first):
+    await audit.write(ANN, "pause", "A", result="ok")
+    assert await audit.rows(10, before=first) == ()
+
+
 # ── once ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -78,7 +78,7 @@ async def tracker(start) -> Tracker:
     return tracker
 
 
-@pytest.mark.parametrize(("who", "examples"), [(Role.ADMIN, 4), (Role.VOLUNTEER, 3), (None, 2)])
+@pytest.mark.parametrize(("who", "examples"), [(Role.ADMIN, 3), (Role.VOLUNTEER, 2), (None, 1)])
 async def test_every_answer_is_one_that_the_document_tells(tracker, tmp_path, who, examples):
     await _call_everything(tracker, tmp_path, who, examples)
 
@@ -107,7 +107,9 @@ async def test_only_these_calls_need_no_token(tracker):
         if "security" in call:
             assert {"401", "403"} <= call["responses"].keys(), path
             async with session.request(method, re.sub(r"{\w+}", "1", path)) as answer:
-                assert (answer.status, (await answer.json())["error"]) == (401, "unauthorized")
+                assert (answer.status, (await answer.json())["error"]) == (401, "unauthorized"), (
+                    path
+                )
 
 
 async def test_the_feed_begins_as_the_document_tells(tracker):
@@ -170,21 +172,29 @@ def _problems(url: str, token: str | None, there: There, examples: int) -> Itera
     for operation in sorted(operations, key=lambda operation: operation.method == "delete"):
         with requests.Session() as session:
             session.headers.update(headers)
-            try:
-                _call(operation, session, there, examples)
-            except FailureGroup as group:
-                yield "\n".join(map(str, group.exceptions))
+            problem = _problem(operation, session, there, examples)
+            if problem is not None:
+                yield problem
 
 
-def _call(operation: APIOperation, session: requests.Session, there: There, examples: int) -> None:
+def _problem(
+    operation: APIOperation, session: requests.Session, there: There, examples: int
+) -> str | None:
     cases = operation.as_strategy(path_parameters=there.path(operation))
     for mode in GenerationMode:
         cases |= operation.as_strategy(mode)
+    last = ""
 
     @given(case=cases)
     @hypothesis_settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     def send(case: Case) -> None:
+        nonlocal last
         answer = case.call(session=session, timeout=20)
+        last = f"{answer.status_code} {answer.text[:300]}\n{case.as_curl_command()[:2000]}"
         case.validate_response(answer, checks=_CHECKS)
 
-    send()
+    try:
+        send()
+    except FailureGroup as group:
+        return "\n".join([operation.label, *map(str, group.exceptions), last])
+    return None

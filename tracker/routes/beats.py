@@ -21,6 +21,7 @@ _LEASE_ID: Final[TypeAdapter[str]] = TypeAdapter(LeaseId)
 
 
 async def _beat(request: Request) -> Response:
+    caller = await worker_of(request)  # first: a stranger hears of nothing else
     try:
         where: tuple[str, ...] = ("path", "lease_id")
         lease_id = _LEASE_ID.validate_python(request.path_params["lease_id"])
@@ -30,7 +31,7 @@ async def _beat(request: Request) -> Response:
         raise RequestValidationError(
             [{**found, "loc": (*where, *found["loc"])} for found in error.errors()]
         ) from error
-    answer = await heartbeat(lease_id, beat, await worker_of(request), resources_of(request))
+    answer = await heartbeat(lease_id, beat, caller, resources_of(request))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
