@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import DataError
 
 #: Pipelines under way at once. Fewer make batches longer, more use the line's latency better.
 _FLIGHTS: Final = 4
@@ -64,10 +65,18 @@ class BatchingRedis(Redis):
                 for command in batch:
                     pipeline.execute_command(*command.args, **command.options)
                 answers = await pipeline.execute(raise_on_error=False)
+        except (DataError, UnicodeError):
+            # One of them cannot be written down, so none was sent: only its caller is to hear it.
+            answers = await asyncio.gather(
+                *(self._alone(command) for command in batch), return_exceptions=True
+            )
         except BaseException as error:  # noqa: BLE001 (whatever it is, the callers get it)
             answers = [error] * len(batch)
         for command, answer in zip(batch, answers, strict=True):
             command.settle(answer)
+
+    async def _alone(self, command: "_Command") -> Any:
+        return await super().execute_command(*command.args, **command.options)
 
 
 class _Command:

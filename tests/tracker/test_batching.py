@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import DataError, RedisError, ResponseError
 
 from tracker.batching import BatchingRedis
 
@@ -48,6 +48,15 @@ async def test_an_error_of_one_command_is_its_callers_alone(batching: BatchingRe
     )
     assert answers[0] == answers[2] == "x"
     assert isinstance(answers[1], ResponseError)
+
+
+@pytest.mark.parametrize("odd", ["\ud800", None])
+async def test_what_cannot_be_written_down_is_its_callers_alone(batching: BatchingRedis, odd) -> None:
+    answers = await asyncio.gather(
+        batching.set("a", 1), batching.set("b", odd), batching.incr("n"), return_exceptions=True
+    )
+    assert isinstance(answers[1], UnicodeError | DataError)
+    assert (answers[0], answers[2]) == (True, 1)
 
 
 async def test_a_caller_who_gives_up_costs_the_others_nothing(batching: BatchingRedis) -> None:

@@ -51,8 +51,15 @@ async def test_both_heartbeats_answer_alike(start, monkeypatch: pytest.MonkeyPat
                 answers.append((response.status, response.content_type, said))
         assert answers[0] == answers[1], (lease_id, by, body)
         statuses.append(answers[0][0])
-    assert statuses[:2] == [200, 200]
-    assert set(statuses[2:]) == {401, 403, 404, 422} or 409 in statuses
+    assert statuses == [200, 200, 422, 422, 422, 200, 422, 409, 401, 401, 403]
+
+
+async def test_a_heartbeat_is_metered_under_its_route(start) -> None:
+    raw = await (await start()).raw()
+    async with raw.post("/v1/leases/x/heartbeat", data=WELL):
+        pass
+    async with raw.get("/metrics") as response:
+        assert "/v1/leases/{lease_id}/heartbeat" in await response.text()
 
 
 async def test_a_get_of_the_heartbeats_path_is_no_such_route(start) -> None:

@@ -21,6 +21,7 @@ _LEASE_ID: Final[TypeAdapter[str]] = TypeAdapter(LeaseId)
 
 
 async def _beat(request: Request) -> Response:
+    request.scope["route"] = ROUTE  # as FastAPI's routes do; the meter counts by it
     caller = await worker_of(request)  # first: a stranger hears of nothing else
     try:
         where: tuple[str, ...] = ("path", "lease_id")
