@@ -76,7 +76,7 @@ class BatchingRedis(Redis):
             command.settle(answer)
 
     async def _alone(self, command: "_Command") -> Any:
-        return await super().execute_command(*command.args, **command.options)
+        return await super().execute_command(*command.args, **command.options)  # type: ignore[no-untyped-call]
 
 
 class _Command:

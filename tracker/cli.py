@@ -1,10 +1,12 @@
 """`python -m tracker`: serve, and the admin's API as commands."""
 
 import logging
+import math
 import os
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,6 +38,19 @@ def main() -> None:
     """Run a tracker, or steer one."""
 
 
+class _Finite(click.FloatRange):
+    """A number within these bounds; `nan` is within all of click's own."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """As of the parent."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
+
+
 def _networks(
     _context: click.Context, _param: click.Parameter, networks: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -61,7 +76,7 @@ def _networks(
     show_default=True, help="How often the tracker's own Redis syncs its file to disk.",
 )  # fmt: skip
 @click.option(
-    "--lease-seconds", type=click.FloatRange(min=0.5), default=300.0, show_default=True,
+    "--lease-seconds", type=_Finite(0.5, 172_800), default=300.0, show_default=True,
     help="How long a lease outlives its last heartbeat; about five heartbeats.",
 )  # fmt: skip
 @click.option(
@@ -80,20 +95,20 @@ def _networks(
 @click.option("--max-held-account", type=click.IntRange(1), default=Settings.max_held_account,
               show_default=True,
               help="Leases that all workers of one account may hold in one crawl.")  # fmt: skip
-@click.option("--idle-seconds", type=click.FloatRange(min=0.05), default=30.0, show_default=True,
+@click.option("--idle-seconds", type=_Finite(0.05, 86_400), default=30.0, show_default=True,
               help="When a worker without work should ask again.")  # fmt: skip
 @click.option("--min-free-bytes", type=click.IntRange(0), default=Settings.min_free_bytes,
               help="Under this, no jobs are handed out.")  # fmt: skip
 @click.option("--max-backlog", type=click.IntRange(0), default=1000, show_default=True,
               help="Over so many unchecked shards, no jobs are handed out.")  # fmt: skip
-@click.option("--checkers", type=click.IntRange(0), default=1, show_default=True,
+@click.option("--checkers", type=click.IntRange(0, 256), default=1, show_default=True,
               help="Shards that are checked at once.")  # fmt: skip
 @click.option("--dedupe-pairs", type=click.IntRange(1000), default=Settings.dedupe_pairs,
               show_default=True, help="Pairs that the dataset is expected to have; two bytes of "
               "disk each. More are fine too.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Tracker processes on this port; one for each core is enough.")  # fmt: skip
-@click.option("--rate-factor", type=click.FloatRange(0), default=1.0, show_default=True,
+@click.option("--rate-factor", type=_Finite(0, 1e6), default=1.0, show_default=True,
               help="How generous the limits of calls per token and address are; "
                    "0: no limits.")  # fmt: skip
 @click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="NETWORK",

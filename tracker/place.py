@@ -1,6 +1,7 @@
 """Where a tracker lives: its data directory and its address, checked before anything starts."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -121,8 +122,9 @@ def listening(address: Address) -> Iterator[socket.socket]:
                 f"this user may not listen on {where}; choose a --port above 1023", os.EX_NOPERM
             ) from error
         except OSError as error:
+            option = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
             raise CannotServe(
-                f"{where} cannot be listened on ({error.strerror}); choose another --port",
+                f"{where} cannot be listened on ({error.strerror}); choose another {option}",
                 os.EX_UNAVAILABLE,
             ) from error
         yield listener

@@ -2,7 +2,8 @@
 once that makes callers wait, and transactions with `WATCH`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -16,6 +17,15 @@ _T = TypeVar("_T")
 #: Longer than for a single server: electing a new master takes some seconds.
 _RETRIES: Final = 5
 _SCRIPTS: Final = ("EVAL", "EVALSHA")
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    """redis-py's word for a cluster without nodes is no `RedisError`; ours is one of Redis away."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise RedisConnectionError(str(error)) from error
 
 
 class Cluster(RedisCluster):
@@ -38,8 +48,9 @@ class Cluster(RedisCluster):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As of the parent."""
-        async with self._bound:
-            return await super().execute_command(*args, **options)
+        with _away():
+            async with self._bound:
+                return await super().execute_command(*args, **options)
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
         """As of the parent; a transaction is sent when it is executed, not before."""
@@ -56,7 +67,8 @@ class Cluster(RedisCluster):
 
     async def on_node(self, key: str, work: Callable[[Redis], Awaitable[_T]]) -> _T:
         """Do `work` with a client of the node that has `key`, also if that changes meanwhile."""
-        await self.initialize()
+        with _away():
+            await self.initialize()
         retry = self._patience()
 
         async def attempt() -> _T:
@@ -67,11 +79,13 @@ class Cluster(RedisCluster):
             await self.nodes_manager.initialize()
 
         retry.update_supported_errors((MovedError, ReadOnlyError, RedisConnectionError))
-        return cast(_T, await retry.call_with_retry(attempt, look_again))
+        with _away():
+            return cast(_T, await retry.call_with_retry(attempt, look_again))
 
     async def masters(self) -> list[Redis]:
         """A client of each master; closed when this one is."""
-        await self.initialize()
+        with _away():
+            await self.initialize()
         return [self._client_of(node) for node in self.get_primaries()]
 
     async def aclose(self) -> None:
@@ -101,8 +115,9 @@ class _Pipeline(ClusterPipeline):
     """Commands for any nodes; not atomic."""
 
     async def execute(self, *args: Any, **options: Any) -> list[Any]:
-        async with cast(Cluster, self.cluster_client)._bound:
-            return await super().execute(*args, **options)
+        with _away():
+            async with cast(Cluster, self.cluster_client)._bound:
+                return await super().execute(*args, **options)
 
 
 class _Transaction(ClusterPipeline):

@@ -15,7 +15,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,14 +190,20 @@ class S3Store:
 
     # ── the whole store ──────────────────────────────────────────────────────────────────────────
 
-    async def sweep_open(self, older_than: float) -> int:
+    async def sweep_open(
+        self, older_than: float, waits: Callable[[str], Awaitable[bool]] | None = None
+    ) -> int:
         """Only what is open: a file may have come after its shard was sealed."""
         line = datetime.now(UTC) - timedelta(seconds=older_than)
         newest: dict[str, datetime] = {}
         async for meta in self._objects.every("uploads/"):
             prefix = _shard(meta)
             newest[prefix] = max(newest.get(prefix, meta["last_modified"]), meta["last_modified"])
-        old = [prefix for prefix, changed in newest.items() if changed < line]
+        old = [
+            prefix
+            for prefix, changed in newest.items()
+            if changed < line and (waits is None or not await waits(prefix))
+        ]
         for prefix in old:
             found = await self._objects.under(f"uploads/{prefix}/")
             await self._objects.delete([meta["path"] for meta in found])

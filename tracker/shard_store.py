@@ -7,7 +7,7 @@ what is kept, whatever still arrives.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,8 +86,11 @@ class ShardStore(Protocol):
         """Every sealed shard in which nothing changed for so long (seconds). It may be left half
         way for hours and gone on with: what came or went meanwhile may be in it or not."""
 
-    async def sweep_open(self, older_than: float) -> int:
-        """Remove open shards that got no file for so long (seconds); says how many."""
+    async def sweep_open(
+        self, older_than: float, waits: Callable[[str], Awaitable[bool]] | None = None
+    ) -> int:
+        """Remove open shards that got no file for so long (seconds), but those of which `waits`
+        says that they were handed in and wait to be sealed; says how many."""
 
     async def free_bytes(self) -> int:
         """Room that is left, bytes."""

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -153,7 +153,9 @@ class LocalStore:
                 if age > older_than:
                     yield prefix
 
-    async def sweep_open(self, older_than: float) -> int:
+    async def sweep_open(
+        self, older_than: float, waits: Callable[[str], Awaitable[bool]] | None = None
+    ) -> int:
         """Whoever comes back later is asked to upload again."""
 
         def look() -> list[str]:
@@ -163,7 +165,7 @@ class LocalStore:
                 if _age(path) > older_than
             ]
 
-        old = await on_disk(look)
+        old = [prefix for prefix in await on_disk(look) if waits is None or not await waits(prefix)]
         for prefix in old:
             # Only what is open: a late upload that was killed leaves a directory beside a sealed
             # shard.

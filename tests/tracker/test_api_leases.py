@@ -381,3 +381,24 @@ async def test_who_hands_in_after_somebody_else_is_thanked(tracker, redis, tmp_p
         assert (receipt.outcome, "replica" in receipt.message) == (Outcome.SUPERSEDED, True)
     with pytest.raises(LeaseLost):
         await ann.release(held.lease_id, Release())
+
+
+async def test_who_does_not_read_the_answer_holds_no_turn(start):
+    """One connection asks for work, and for something large, and reads neither answer."""
+    tracker = await start(leases_at_once=1, lease_patience=0.2)
+    worker = await tracker.worker("ann")
+    head = f"HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {worker._http._token}\r\n"
+    body = ASK.model_dump_json()
+    ask = (
+        f"POST /v1/leases {head}Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    port = int(tracker.url.rpartition(":")[2])
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)  # reads next to nothing
+    try:
+        writer.write((f"GET /openapi.json {head}\r\n{ask}" * 90).encode())  # its rate allows 200
+        await asyncio.sleep(1.5)  # until no more of the answers can be sent
+        for _ in range(3):
+            assert (await worker.lease(ASK)).idle is not None
+    finally:
+        writer.transport.abort()

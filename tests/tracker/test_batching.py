@@ -51,7 +51,7 @@ async def test_an_error_of_one_command_is_its_callers_alone(batching: BatchingRe
 
 
 @pytest.mark.parametrize("odd", ["\ud800", None])
-async def test_what_cannot_be_written_down_is_its_callers_alone(batching: BatchingRedis, odd) -> None:
+async def test_what_cannot_be_encoded_is_its_callers_alone(batching: BatchingRedis, odd) -> None:
     answers = await asyncio.gather(
         batching.set("a", 1), batching.set("b", odd), batching.incr("n"), return_exceptions=True
     )

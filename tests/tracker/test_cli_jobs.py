@@ -99,6 +99,8 @@ async def test_jobs_that_do_not_exist_end_the_command_with_an_error(run, ann):
         assert "requeued" in output
         assert "1 of 2 jobs do not exist" in output
     await run("jobs", "show", "A/99", status=os.EX_DATAERR)
+    for no_job in ("A", "A/x", "/1", "A/1/2"):
+        assert "a job is <crawl>/<number>" in await run("jobs", "show", no_job, status=2)
     await run("jobs", "undo", "0" * 16, *WHY, status=os.EX_DATAERR)
 
 

@@ -222,6 +222,36 @@ async def test_a_redis_that_is_not_there_is_named_without_its_password(tmp_path)
     assert "hunter2" not in sentence
 
 
+async def test_a_cluster_that_is_not_there_is_named_too(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+        status, sentence = await fails(tmp_path, "--redis-url", f"redis+cluster://{where}")
+    assert status == os.EX_UNAVAILABLE
+    assert where in sentence
+
+
+async def test_an_address_of_another_machine_asks_for_another_host(tmp_path):
+    status, sentence = await fails(tmp_path, "--host", "192.0.2.1")
+    assert status == os.EX_UNAVAILABLE
+    assert "choose another --host" in sentence
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "-1"])
+@pytest.mark.parametrize("option", ["--lease-seconds", "--idle-seconds", "--rate-factor"])
+async def test_a_number_that_is_none_is_wrong_usage(tmp_path, option, value):
+    status, sentence = await fails(tmp_path / "data", option, value)
+    assert status == 2
+    assert option in sentence
+    assert not (tmp_path / "data").exists()
+
+
+async def test_more_checkers_than_any_machine_carries_are_refused(tmp_path):
+    status, sentence = await fails(tmp_path / "data", "--checkers", "1000000")
+    assert status == 2
+    assert "--checkers" in sentence
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

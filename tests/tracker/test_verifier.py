@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import os
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -86,6 +88,20 @@ async def test_only_files_of_the_manifest_stay_in_an_accepted_shard(handed_in, s
     assert (await queue.receipt(lease.lease_id, "ann")).outcome is Outcome.OK
     stored = sorted(path.name for path in (settings.data / "shards" / prefix).iterdir())
     assert stored == ["manifest.json", "shard.parquet"]
+
+
+async def test_what_waits_for_its_check_is_never_swept(handed_in, settings):
+    """The tracker was off for a week, and sweeps before it checks."""
+    queue, store, lease = handed_in
+    other = await queue.lease("A", "bob", "pc")
+    waiting, abandoned = (
+        settings.data / "uploads" / shard_prefix(one.lease_id) for one in (lease, other)
+    )
+    abandoned.mkdir(parents=True)
+    for path in (waiting, abandoned):
+        os.utime(path, (time.time() - 8 * 86400,) * 2)
+    await Verifier(queue, store, Checker(GOOD), settings).sweep()
+    assert (waiting.is_dir(), abandoned.exists()) == (True, False)
 
 
 async def test_a_rejected_shard_is_removed(handed_in, settings):

@@ -75,6 +75,9 @@ def stale(
 @to_tracker
 def show(job: str, call: Callable[..., Any]) -> Answer:
     """All that is known of one job, <crawl>/<number>, with every attempt."""
+    crawl, _, number = job.partition("/")
+    if not (crawl and number.isascii() and number.isdigit()):
+        raise click.UsageError(f"{job!r} is no job; a job is <crawl>/<number>")
     shown = call(lambda client: client.job(job))
     return Answer(shown, _detail(shown))
 

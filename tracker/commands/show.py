@@ -51,8 +51,14 @@ def _crawl(crawl: CrawlStats) -> str:
 def _row(row: AuditRow) -> str:
     via = f" via {row.via}" if row.via else ""
     reason = f" ({clean(row.reason)})" if row.reason else ""
-    change = f"  {row.before} -> {row.after}" if row.before is not None else ""
+    change = f"  {_value(row.before)} -> {_value(row.after)}" if row.before is not None else ""
     return (
         f"{moment(row.time)}  {row.actor}{via}  {row.action} {clean(row.target)}  "
         f"{row.result}{reason}{clean(change)}"
     )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(part)}" for key, part in value.items() if part is not None)
+    return str(value)

@@ -66,5 +66,6 @@ def _line(verb: str, done: Treated, until: datetime | None) -> str:
     who = done.account if done.worker is None else f"{done.account}/{done.worker}"
     how = f"{'would be' if done.dry_run else 'is'} {_SAID[verb]}"
     end = f" until {moment(until)} UTC" if until else ""
-    taken = f"; {done.cancelled} leases were taken from it" if done.cancelled else ""
+    leases = "1 lease was" if done.cancelled == 1 else f"{done.cancelled} leases were"
+    taken = f"; {leases} taken from it" if done.cancelled else ""
     return f"{who} {how}{end}, was {done.before}{taken}"

@@ -41,14 +41,18 @@ _CRAWL_MESSAGES: Final = {
 
 async def _turn(have: Have) -> AsyncIterator[None]:
     """Lease calls queue for it before anything else is done for them: who beats or hands in finds
-    the process, and its connections to Redis, free."""
+    the process, and its connections to Redis, free. It ends before the answer is sent: who reads
+    slowly keeps nobody waiting."""
     async with have.turnstile.turn():
         yield
 
 
 @router.post("")
 async def lease(
-    request: LeaseRequest, _in_turn: Annotated[None, Depends(_turn)], caller: Leaser, have: Have
+    request: LeaseRequest,
+    _in_turn: Annotated[None, Depends(_turn, scope="function")],
+    caller: Leaser,
+    have: Have,
 ) -> LeaseAnswer:
     """A job, or the reason why there is none."""
     standing = await have.workers.seen(

@@ -1,6 +1,6 @@
 """What people may see and do about their own account: its tokens and its machines."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -45,18 +45,24 @@ async def tokens(caller: Anyone, have: Have) -> Tokens:
 
 @router.post("/tokens", openapi_extra=SECRET)
 async def add_token(new: NewToken, caller: Anyone, have: Have) -> TokenAdded:
-    """One more token, e.g. for another machine; it may do no more than the one that asks."""
+    """One more token, e.g. for another machine; it may do no more than the one that asks, and no
+    longer."""
     _own(caller)
     scopes = caller.scopes if new.scopes is None else frozenset(new.scopes)
     if not scopes <= caller.scopes:
         more = ", ".join(sorted(scopes - caller.scopes))
         raise Forbidden(f"a token can make none that may do more than itself: {more}")
+    lasts = None if new.expires_in is None else timedelta(seconds=new.expires_in)
+    for row in await have.accounts.tokens(caller.account):
+        if row.id == caller.token_id and row.expires is not None:
+            left = max(row.expires - datetime.now(UTC), timedelta(seconds=1))
+            lasts = left if lasts is None else min(left, lasts)
     async with have.audit.row(caller, "token_add", caller.account, reason=new.label) as note:
         made = await have.accounts.add_token(
             caller.account,
             new.label,
             scopes=None if scopes == SCOPES[caller.role] else scopes,
-            lasts=None if new.expires_in is None else timedelta(seconds=new.expires_in),
+            lasts=lasts,
         )
         note.after = {"id": made.id, **new.model_dump(mode="json")}
     return TokenAdded(id=made.id, token=made.text)

@@ -99,7 +99,7 @@ class Story:
             trackers.append(self._part(f"tracker-{number}", command))
             trackers[-1].start()
             urls.append(f"http://127.0.0.1:{await self._line(port)}")
-            await _answers(f"http://127.0.0.1:{port}")
+            await _answers(f"http://127.0.0.1:{port}", trackers[-1])
         token = (self._directory / "data" / "admin-token").read_text().strip()
         async with TrackerClient(urls[0], token, patience=30) as admin:
             paths = tuple(f"warc/{n}.warc.gz" for n in range(jobs // PARTS))
@@ -240,9 +240,10 @@ async def _accepted_twice(events: EventLog) -> list[str]:
     return [job for job, times in seen.items() if times > 1]
 
 
-async def _answers(url: str) -> None:
+async def _answers(url: str, tracker: Part) -> None:
     async with asyncio.timeout(60):
         while True:
+            assert not tracker.has_ended, tracker.log.read_text()[-2000:]
             try:
                 async with TrackerClient(url, None, patience=0) as client:
                     await client.stats()
