@@ -7,6 +7,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -62,6 +63,17 @@ def _networks(
     return networks
 
 
+def _web_url(_context: click.Context, _param: click.Parameter, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if url and not good:
+        raise click.BadParameter(f"{url!r} is no URL like https://tracker.example")
+    return url
+
+
 @main.command("serve")
 @data_option
 @click.option("--host", default="127.0.0.1", show_default=True)
@@ -114,7 +126,7 @@ def _networks(
 @click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="NETWORK",
               callback=_networks,
               help="A reverse proxy's network; its X-Forwarded-For tells who calls.")  # fmt: skip
-@click.option("--public-url", default="",
+@click.option("--public-url", default="", callback=_web_url,
               help="By which people reach this tracker, for the login page's address.")  # fmt: skip
 def serve_command(
     rate_factor: float, trusted_proxies: tuple[str, ...], public_url: str,

@@ -22,7 +22,8 @@ async def test_a_worker_is_listed_banned_shown_and_pardoned(run, tracker):
     assert "0.1.0" in listed
     assert "would be banned" in await run("worker", "ban", "ann", "pc", *WHY, "--dry-run")
     banned = await run("worker", "ban", "ann", "pc", *WHY)
-    assert "ann/pc is banned, was active; 1 leases were taken from it" in banned
+    assert "ann/pc is banned, was active; 1 lease was taken from it" in banned
+    assert "active -> state banned, cancelled 1\n" in await run("audit", "--action", "worker_ban")
     assert (await ask(ann)).idle.reason is IdleReason.BANNED
     shown = await run("worker", "show", "ann", "pc")
     assert "banned by root0 since" in shown

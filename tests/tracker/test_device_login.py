@@ -301,14 +301,3 @@ async def test_the_errors_of_a_login_are_those_of_rfc_8628(tracker):
     ):
         async with session.post("/v1/device/token", json=body) as answer:
             assert (answer.status, (await answer.json())["error"]) == (status, word)
-
-
-async def test_no_key_makes_the_tracker_keep_what_a_machine_was_told(tracker):
-    client = await tracker.raw()
-    headers = {"Authorization": f"Bearer {tracker.admin_token}", "Idempotency-Key": "k"}
-    told = [
-        await (await client.post("/v1/device", json={"worker": "pc"}, headers=headers)).json()
-        for _ in range(2)
-    ]
-    assert told[0]["device_code"] != told[1]["device_code"]
-    assert await tracker.redis.keys("{audit}:answer:*") == []

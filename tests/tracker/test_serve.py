@@ -246,6 +246,15 @@ async def test_a_number_that_is_none_is_wrong_usage(tmp_path, option, value):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    "url", ["tracker.example", "ftp://tracker.example", "https://", "http://["]
+)
+async def test_a_public_url_that_is_none_is_wrong_usage(tmp_path, url):
+    status, sentence = await fails(tmp_path / "data", "--public-url", url)
+    assert status == 2
+    assert "https://tracker.example" in sentence
+
+
 async def test_more_checkers_than_any_machine_carries_are_refused(tmp_path):
     status, sentence = await fails(tmp_path / "data", "--checkers", "1000000")
     assert status == 2

@@ -27,9 +27,7 @@ from tracker.resources import Resources
 from .errors import KNOWN, refusals
 from .once import Once
 
-router = APIRouter(prefix="/v1/device", tags=["devices"], responses=refusals())
-#: The machine's own calls obey no key: their answers hold secrets, and change.
-_once = APIRouter(route_class=Once)
+router = APIRouter(prefix="/v1/device", tags=["devices"], route_class=Once, responses=refusals())
 
 
 @router.post("", dependencies=[Depends(anyone)])
@@ -59,7 +57,7 @@ async def token(asked: DeviceTokenRequest, have: Have) -> DeviceToken:
     return DeviceToken(access_token=text, account=account)
 
 
-@_once.post("/approve", responses=refusals(*KNOWN, NotFound, Conflict))
+@router.post("/approve", responses=refusals(*KNOWN, NotFound, Conflict))
 async def approve(approval: DeviceApproval, bot: Bot, have: Have) -> DeviceApproved:
     """The bot lets a machine in for a person of Discord; at their first link, an account of the
     name that the bot proposes is made."""
@@ -76,9 +74,6 @@ async def approve(approval: DeviceApproval, bot: Bot, have: Have) -> DeviceAppro
     return DeviceApproved(
         account=account, worker=login.worker, approved=approval.approve, account_added=added
     )
-
-
-router.include_router(_once)
 
 
 async def _account(have: Resources, approval: DeviceApproval) -> tuple[str, bool]:
