@@ -20,7 +20,7 @@ demo: .venv/.installed
 	$(BIN)/python -m demo
 
 test: .venv/.installed lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -18,16 +18,16 @@ from tests.e2e.chaos.story import Story
 async def test_nothing_is_lost_or_done_twice_whoever_is_killed(
     tmp_path: Path, redis_server: str, appendfsync: str
 ) -> None:
-    facts = await Story(tmp_path, redis_server, appendfsync, seed=1).run(300, 8, 90)
+    facts = await Story(tmp_path, redis_server, appendfsync, seed=1).run(150, 7, 90)
     assert facts.accepted == facts.jobs
     assert facts.accepted_twice == []
     # `everysec` may lose the last second in a power cut; a killed process loses nothing by either
     assert facts.promises_broken == []
-    assert facts.promises > 300
+    assert facts.promises > 150
     assert facts.counts == {
         "pairs": 3 * facts.jobs, "kept": 3 * facts.jobs, "bytes": 7 * facts.jobs,
         "credited": facts.jobs,
     }  # fmt: skip
     assert facts.differences == []
-    assert sum(facts.kills.values()) + facts.cuts > 5
+    assert sum(facts.kills.values()) + facts.cuts > 3
     assert facts.tracebacks == []
