@@ -30,7 +30,9 @@ PARTS = 100
 def crawl_of(jobs: int) -> NewCrawl:
     """A crawl of so many jobs, `PARTS` to a file."""
     paths = tuple(f"crawl-data/segment/{n:08d}.warc.wat.gz" for n in range(jobs // PARTS))
-    return NewCrawl(name=f"c{jobs}", base="s3://x", paths=paths, parts=PARTS, recipe=RECIPE)
+    return NewCrawl(
+        name=f"c{jobs}", base="https://x.test/", paths=paths, parts=PARTS, recipe=RECIPE
+    )
 
 
 def manifest() -> Manifest:

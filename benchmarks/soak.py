@@ -32,13 +32,13 @@ import uvloop
 from laion_protocol.client import TrackerClient
 
 from .http_load import Answer, Connection, open_loop, request
+from .queue import crawl_of
 from .tracker_process import (
     Seat,
     Served,
     Unexpected,
     bench_line,
     completion,
-    crawl_of,
     expect,
     free_port,
     hand_in,

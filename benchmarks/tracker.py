@@ -27,12 +27,11 @@ from tracker.queue import HeldLease, JobQueue, keys
 
 from . import tracker_process
 from .http_load import Connection, Latencies, closed_loop, request
-from .queue import life, manifest, sets
+from .queue import crawl_of, lives, manifest, sets
 from .tracker_process import (
     Seat,
     Served,
     bench_line,
-    crawl_of,
     expect,
     free_port,
     hand_in,
@@ -182,28 +181,21 @@ async def _in_redis(directory: Path, rounds: int) -> dict[str, float | int]:
             await queue.complete(lease_id, "account", manifest())
             await queue.accept(lease_id, manifest().counts, 1)
         finished = await _used(redis)
-        lives, bare = [], []
+        whole, bare = [], []
         for _ in range(rounds):
             bare.append(await sets(redis, 4000))
-            began = time.perf_counter()
-            await asyncio.gather(*(_lives(queue, worker, 50) for worker in range(16)))
-            lives.append(16 * 50 / (time.perf_counter() - began))
+            whole.append(await lives(queue, "c10000000", 800))
     ratio = statistics.median(
-        CALLS_PER_LIFE * mine / base for mine, base in zip(lives, bare, strict=True)
+        CALLS_PER_LIFE * mine / base for mine, base in zip(whole, bare, strict=True)
     )
     return {
         "bytes_pending": (pending - empty) / 10_000_000,
         "bytes_leased": (leased - pending) / MEMORY_JOBS,
         "bytes_finished": (finished - pending) / MEMORY_JOBS,
-        "scripts_per_s": CALLS_PER_LIFE * statistics.median(lives),
+        "scripts_per_s": CALLS_PER_LIFE * statistics.median(whole),
         "sets_per_s": statistics.median(bare),
         "script_ratio": ratio,
     }
-
-
-async def _lives(queue: JobQueue, worker: int, count: int) -> None:
-    for _ in range(count):
-        await life(queue, "c10000000", worker)
 
 
 async def _used(redis: Redis) -> int:

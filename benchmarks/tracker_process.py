@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from laion_protocol import Recipe, SourceKind
 from laion_protocol.client import TrackerClient
-from laion_protocol.messages import NewAccount, NewCrawl
+from laion_protocol.messages import NewAccount
 
 from .http_load import Answer, Connection, request
+from .queue import RECIPE
 
-RECIPE: Final = Recipe(kind=SourceKind.WAT)
-PARTS: Final = 100
 FILE: Final = b"the shard of a simulated worker"
 _FILE_SHA256: Final = hashlib.sha256(FILE).hexdigest()
 _MANIFEST: Final[dict[str, Any]] = {
@@ -89,13 +87,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def crawl_of(jobs: int, name: str = "") -> NewCrawl:
-    """A crawl of so many jobs, `PARTS` to a file."""
-    paths = tuple(f"crawl-data/segment/{n:08d}.warc.wat.gz" for n in range(jobs // PARTS))
-    name = name or f"c{jobs}"
-    return NewCrawl(name=name, base="https://x.test/", paths=paths, parts=PARTS, recipe=RECIPE)
 
 
 async def seats(admin: TrackerClient, accounts: int, workers: int) -> list[Seat]:

@@ -128,18 +128,24 @@ def test_a_stand_in_named_by_a_name_is_its_address(
     assert options.source_guard is None  # the volunteer's own file or URL
 
 
-def test_local_sources_come_from_the_command_line_or_the_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[WorkerSettings]:
+    """The settings of the workers that `run` would have begun."""
     from worker_client import worker
 
-    begun: list[WorkerSettings] = []
+    settings_of: list[WorkerSettings] = []
 
     async def record(settings: WorkerSettings, report: object) -> None:
-        begun.append(settings)
+        settings_of.append(settings)
 
     monkeypatch.setattr(worker, "work", record)
     monkeypatch.setenv("LAION_WORKER_TOKEN", "lw_" + "a" * 12 + "_" + "b" * 64)
+    return settings_of
+
+
+def test_local_sources_come_from_the_command_line_or_the_configuration(
+    tmp_path: Path, begun: list[WorkerSettings]
+) -> None:
     config = tmp_path / "c.toml"
     config.write_text("")
     args = ("run", "--tracker", "http://x", "--config", str(config))
@@ -151,17 +157,8 @@ def test_local_sources_come_from_the_command_line_or_the_configuration(
 
 
 def test_stages_come_from_the_command_line_the_configuration_or_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, begun: list[WorkerSettings]
 ) -> None:
-    from worker_client import worker
-
-    begun: list[WorkerSettings] = []
-
-    async def record(settings: WorkerSettings, report: object) -> None:
-        begun.append(settings)
-
-    monkeypatch.setattr(worker, "work", record)
-    monkeypatch.setenv("LAION_WORKER_TOKEN", "lw_" + "a" * 12 + "_" + "b" * 64)
     config = tmp_path / "c.toml"
     config.write_text("")
     args = ("run", "--tracker", "http://x", "--config", str(config))

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -105,16 +103,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.transport.abort()
-
-
-def free_port() -> int:
-    """A port below those that systems give to callers: while its server is dead, no caller's own
-    end may take it (and a client that asks for it may not reach itself)."""
-    while True:
-        port = random.SystemRandom().randrange(15_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def redis_command(server: str, port: int, directory: Path, appendfsync: str) -> list[str]:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from laion_protocol import TrackerError
 from laion_protocol.client import TrackerClient
 from laion_protocol.messages import NewAccount, NewCrawl
+from tests.tracker.redis_servers import free_port
 from tracker.books import Books
 from tracker.events import BEGINNING, EventLog
 from tracker.queue import JobQueue, JobRef
@@ -26,7 +27,6 @@ from .parts import (
     Line,
     Part,
     fleet_command,
-    free_port,
     redis_command,
     tracker_command,
     verifier_command,
