@@ -42,12 +42,14 @@ class Fleet:
         self._listener = listener
         self._workers = workers
         self._stopping = asyncio.Event()
+        #: One of them has answered requests, so what ends another is no fault of the settings.
+        self._served = False
 
     async def run(self, end: "asyncio.Task[int] | None" = None) -> None:
         """Serve until SIGTERM, SIGINT, or `end` is done.
 
         Raises:
-            CannotServe: a process of the first ones did not start.
+            CannotServe: the first processes did not start.
         """
         with on_signal(lambda _: self._stopping.set()):
             async with asyncio.TaskGroup() as tasks:
@@ -62,16 +64,15 @@ class Fleet:
             raise CannotServe("the tracker did not start; its log says why", failed[0])
 
     async def _place(self, number: int) -> int:
-        """Keep one process going; 0, or the status of a first one that never served."""
-        wait, served = 1.0, False
+        """Keep one process going; 0, or the status of one that ended before any had served."""
+        wait = 1.0
         while not self._stopping.is_set():
             started = time.monotonic()
-            status, ready = await self._one(number)
+            status = await self._one(number)
             if self._stopping.is_set():
                 break
-            if not ready and not served:
+            if not self._served:
                 return status if status >= os.EX_USAGE else os.EX_SOFTWARE
-            served = served or ready
             wait = 0.0 if time.monotonic() - started > _WELL else min(_MAX_WAIT, 2 * wait or 1.0)
             log.error(
                 "process %s of %s ended (status %s); another one starts in %.0f s",
@@ -81,8 +82,8 @@ class Fleet:
                 await asyncio.wait_for(self._stopping.wait(), wait or 0.01)
         return 0
 
-    async def _one(self, number: int) -> tuple[int, bool]:
-        """One process from start to end: its status, and whether it ever served."""
+    async def _one(self, number: int) -> int:
+        """One process from start to end; its status."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -102,18 +103,22 @@ class Fleet:
             process.stdin.write(pickle.dumps(self._share(number)))
             await process.stdin.drain()
         ended = asyncio.create_task(process.wait())
-        line = asyncio.create_task(process.stdout.readline())
+        ready = asyncio.create_task(self._note_ready(process.stdout))
         told = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({ended, told}, return_when="FIRST_COMPLETED")
             await _stop(process)
-            return await ended, await line == READY
+            await ready  # what it said before it ended
+            return await ended
         finally:
-            for task in (ended, line, told):
+            for task in (ended, ready, told):
                 task.cancel()
             process.stdin.close()
             if process.returncode is None:  # we are cancelled
                 process.kill()
+
+    async def _note_ready(self, output: asyncio.StreamReader) -> None:
+        self._served = await output.readline() == READY or self._served
 
     def _share(self, number: int) -> Settings:
         """The settings of one process; the checks are shared out among all."""

@@ -84,6 +84,22 @@ async def test_all_processes_end_when_their_parent_is_killed(tmp_path):
         await until(lambda: not any(map(alive, pids)), 20)
 
 
+async def test_a_process_that_ends_while_it_starts_does_not_stop_one_that_serves(tmp_path):
+    async with served(tmp_path, "--workers", "2") as (process, url):
+        await until(lambda: len(members_of(process)) == 2)
+        async with TrackerClient(url, None, patience=20) as anyone:
+            await anyone.stats()
+            first, serving = members_of(process)
+            for _ in range(2):  # the second time it is surely one that does not serve yet
+                [other] = set(members_of(process)) - {serving}
+                os.kill(other, signal.SIGKILL)
+                await until(lambda o=other: len(set(members_of(process)) - {serving, o}) == 1)
+            await anyone.stats()
+        assert first not in members_of(process)
+        assert "another one starts" in await stopped(process)
+        assert process.returncode == 0
+
+
 async def test_processes_that_cannot_start_are_told_of_once(tmp_path):
     (tmp_path / "address.key").mkdir()  # no process can read it
     process = await start(tmp_path, "--workers", "2")
