@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from .admission import Admission
+from .append_file import AppendFile
+from .audience import Audience
 from .audit import Audit
 from .books import Books
 from .connection import connect
@@ -20,6 +22,7 @@ from .identity import Accounts, AddressHasher, DeviceLogins, Gate, Workers, addr
 from .leasing import Leasing
 from .meter import Meter
 from .model_files import ModelFiles
+from .model_sides import ModelSides
 from .open_store import open_store
 from .project import Project
 from .queue import Failures, JobQueue
@@ -31,7 +34,6 @@ from .routes import (
     admin_jobs,
     admin_project,
     admin_workers,
-    beats,
     crawls,
     dedupe,
     delegations,
@@ -49,6 +51,7 @@ from .routes import (
     uploads,
     workers,
 )
+from .routes.beats import Beats
 from .routes.limits import Limits
 from .settings import Settings
 from .stats import Statistics
@@ -83,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
             tasks = {
                 asyncio.create_task(verifier.run()),
                 asyncio.create_task(resources.meter.run()),
+                asyncio.create_task(AppendFile(redis).run()),
             }
             try:
                 yield {"resources": resources}
@@ -93,9 +97,9 @@ def create_app(settings: Settings) -> FastAPI:
                 await resources.rebuild.stop()
 
     app = FastAPI(title="LAION crawl tracker", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Beats)
     app.add_middleware(Limits, seconds=settings.body_seconds)
     errors.install(app)
-    app.router.routes.insert(0, beats.ROUTE)
     for module in _ROUTERS:
         app.include_router(module.router)
     return app
@@ -114,8 +118,10 @@ def _build(redis: Redis, settings: Settings) -> Resources:
     project, failures, troubles = Project(redis), Failures(redis), Troubles(redis)
     meter = Meter(redis, troubles)
     admission = Admission(project, failures, troubles, store, statistics, settings)
+    model_files = ModelFiles(settings.data)
     dedupe_files = Dedupe(
         settings.data / "dedupe",
+        redis,
         capacity=settings.dedupe_pairs,
         reserve_for=settings.dedupe_reserve.total_seconds(),
     )
@@ -141,11 +147,13 @@ def _build(redis: Redis, settings: Settings) -> Resources:
             patience=settings.lease_patience,
             most_waiting=settings.max_lease_queue,
         ),
-        leasing=Leasing(queue, store, admission, project, meter, settings),
+        leasing=Leasing(
+            queue, store, admission, project, meter, ModelSides(model_files), settings
+        ),
         statistics=statistics,
         store=store,
-        files=ModelFiles(settings.data),
+        files=model_files,
         dedupe=dedupe_files,
         rebuild=Rebuild(dedupe_files, queue, store, ShardChecker()),
-        streams=asyncio.Semaphore(settings.max_event_streams),
+        audience=Audience(most=settings.max_event_streams, each=settings.max_event_streams_each),
     )

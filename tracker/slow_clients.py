@@ -10,12 +10,13 @@ import socket
 import struct
 from collections import Counter
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from laion_protocol import InvalidRequest, RateLimited, TooLarge, TrackerError
 
+from .one_write import OneWrite
 from .settings import Settings
 
 #: A token, a few names and numbers: our own requests have well under a kilobyte.
@@ -49,7 +50,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head, unless this address has enough connections."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, OneWrite(transport, self.loop)))
         crowd = self._crowd = self.crowds.of(self.client[0]) if self.client else None
         if crowd is not None:
             self.open_by_crowd[crowd] += 1

@@ -4,37 +4,61 @@ Most requests of a fleet are heartbeats. `leases.heartbeat` is the same call as 
 it stands in the OpenAPI document, and a test holds the two to the same answers.
 """
 
+import re
+from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Final
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from laion_protocol import InvalidRequest
 from laion_protocol.messages import Heartbeat, LeaseId
 from tracker.auth import resources_of, worker_of
 
+from .errors import first_problem, redis_away
 from .leases import heartbeat
 
+_PATH: Final = re.compile(r"/v1/leases/([^/]+)/heartbeat")
+#: As FastAPI's routes do; the meter counts by it.
+_ROUTE: Final = SimpleNamespace(path="/v1/leases/{lease_id}/heartbeat")
 _LEASE_ID: Final[TypeAdapter[str]] = TypeAdapter(LeaseId)
 
 
-async def _beat(request: Request) -> Response:
-    request.scope["route"] = ROUTE  # as FastAPI's routes do; the meter counts by it
-    caller = await worker_of(request)  # first: a stranger hears of nothing else
+class Beats:
+    """ASGI middleware that answers heartbeats and passes on all else. `Limits` is around it, which
+    answers what is refused."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            match = _PATH.fullmatch(scope["path"])
+            if match:
+                scope["route"] = _ROUTE
+                answer = await _beat(Request(scope, receive), match[1])
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _beat(request: Request, shown: str) -> Response:
     try:
+        caller = await worker_of(request)  # first: a stranger hears of nothing else
         where: tuple[str, ...] = ("path", "lease_id")
-        lease_id = _LEASE_ID.validate_python(request.path_params["lease_id"])
-        where = ("body",)
-        beat = Heartbeat.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**found, "loc": (*where, *found["loc"])} for found in error.errors()]
-        ) from error
-    answer = await heartbeat(lease_id, beat, caller, resources_of(request))
-    return Response(answer.model_dump_json(), media_type="application/json")
-
-
-#: To be put before all other routes.
-ROUTE: Final = Route("/v1/leases/{lease_id}/heartbeat", _beat, methods=["POST"])
+        try:
+            lease_id = _LEASE_ID.validate_python(shown)
+            where = ("body",)
+            beat = Heartbeat.model_validate_json(await request.body())
+        except ValidationError as error:
+            found = [{**one, "loc": (*where, *one["loc"])} for one in error.errors()]
+            raise InvalidRequest(first_problem(found)) from error
+        answer = await heartbeat(lease_id, beat, caller, resources_of(request))
+    except RedisError as error:
+        return redis_away(error)
+    return Response(answer.model_dump_json(), HTTPStatus.OK, media_type="application/json")

@@ -98,6 +98,11 @@ def first_problem(errors: object) -> str:
 
 
 async def _redis_away(_request: Request, error: Exception) -> JSONResponse:
+    return redis_away(error)
+
+
+def redis_away(error: Exception) -> JSONResponse:
+    """For as long as Redis does not answer."""
     log.error("Redis: %s", error)
     return refusal(
         Unavailable("the tracker cannot reach its database at the moment", retry_after=_RETRY)
