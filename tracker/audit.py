@@ -4,6 +4,7 @@
 {audit}:refused   stream   what somebody had no right to: of its own, so that whoever is refused
                            often enough cannot push the acts out
 {audit}:last      hash     ms and number of the last row's id, in whichever of the two
+{audit}:call:ID   string   what a call was answered, in case that its client sends it again
 """
 
 import json
@@ -21,7 +22,7 @@ from laion_protocol import ErrorCode, TrackerError
 from laion_protocol.messages import AuditRow
 
 from .identity import Caller
-from .queue.scripts import Script
+from .queue.scripts import Script, new_call
 
 _ROOT: Final = "{audit}"
 _ACTS: Final = "rows"
@@ -108,7 +109,7 @@ class Audit:
         key = _REFUSED if result == ErrorCode.FORBIDDEN else _ACTS
         fields = {name: _SECRET.sub(r"lw_\1_…", text) for name, text in fields.items() if text}
         both = [text for field in fields.items() for text in field]
-        await _NOTE(self._redis, _ROOT, key, _MAX_ROWS[key], *both)
+        await _NOTE(self._redis, _ROOT, new_call(), key, _MAX_ROWS[key], *both)
 
     async def rows(
         self,

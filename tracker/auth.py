@@ -57,6 +57,14 @@ async def anyone(request: Request) -> None:
     await resources_of(request).gate.admit_anyone(address_of(request))
 
 
+async def maybe_known(request: Request) -> Caller | None:
+    """For routes that need no token and treat who shows one better; None for a stranger."""
+    if "Authorization" in request.headers:
+        return await identify(request)
+    await anyone(request)
+    return None
+
+
 async def identify(request: Request, kind: Kind = "call") -> Caller:
     """Who calls; at most one question to Redis for each request."""
     known: Caller | None = getattr(request.state, "caller", None)

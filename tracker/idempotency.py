@@ -1,23 +1,35 @@
 """`Answers`: the first answer to an act, for whoever sends it again under the same key.
 
-{audit}:answer:HASH   string   JSON by the hash of actor and key: request (its hash), and once
-                               it was answered: status, type, body; for a day
+{audit}:answer:HASH   string   JSON by the hash of actor and key: request (its hash), and call
+                               (who does it) while it is under way; once it was answered:
+                               status, type, body; for a day
 """
 
+import asyncio
 import hashlib
 import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from laion_protocol import Conflict, Unavailable
 
+from .queue.scripts import Script, new_call
+
+log = logging.getLogger(__name__)
+
 _DAY: Final = timedelta(hours=24)
-#: An act that takes longer than this was cut off; it may be tried again.
+#: An act whose process has not said for so long that it goes on was cut off; it may be tried again.
 _UNDER_WAY: Final = timedelta(minutes=2)
+_RENEWED_EVERY: Final = timedelta(seconds=30)
 _MOST: Final = 2**20
+_MARK: Final = Script("act_mark", "tracker.identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,12 @@ class Act:
 
     key: str
     request: str
+    call: str
+
+    @property
+    def mark(self) -> str:
+        """What lies under its key while it is under way."""
+        return json.dumps({"request": self.request, "call": self.call})
 
 
 class Answers:
@@ -53,19 +71,42 @@ class Answers:
         act = Act(
             f"{{audit}}:answer:{_hash(actor.encode(), key.encode())}",
             _hash(actor.encode(), request),
+            new_call(),
         )
-        opened = json.dumps({"request": act.request})
-        if await self._redis.set(act.key, opened, nx=True, px=_UNDER_WAY):
+        if await self._redis.set(act.key, act.mark, nx=True, px=_UNDER_WAY):
             return act
         text = await self._redis.get(act.key)
         if text is None:  # it ended just now without an effect
             return await self.begin(actor, key, request)
+        if text == act.mark:  # the answer to it was lost, and the client set it again
+            return act
         known = json.loads(text)
         if known["request"] != act.request:
             raise Conflict("this idempotency key was used for another request; take a new one")
         if "status" not in known:
             raise Unavailable("the same request is under way; ask again", retry_after=1)
         return Answer(known["status"], known["type"], known["body"])
+
+    @asynccontextmanager
+    async def under_way(self, act: Act) -> AsyncIterator[None]:
+        """Nobody else begins the act while this lasts, however long it takes."""
+        renewing = asyncio.create_task(self._renew(act))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
+
+    async def _renew(self, act: Act) -> None:
+        while True:
+            await asyncio.sleep(_RENEWED_EVERY.total_seconds())
+            try:
+                await self._set_mark(act, _UNDER_WAY)
+            except RedisError as error:
+                log.warning("an act that is under way cannot be marked as such: %s", error)
+
+    async def _set_mark(self, act: Act, lasts: timedelta) -> None:
+        await _MARK(self._redis, act.key, act.mark, int(lasts.total_seconds() * 1000))
 
     async def end(self, act: Act, answer: Answer) -> None:
         """The act was done, or refused for good: from now on this is its answer."""
@@ -79,7 +120,7 @@ class Answers:
 
     async def forget(self, act: Act) -> None:
         """The act had no effect; it may be tried again under the same key."""
-        await self._redis.delete(act.key)
+        await self._set_mark(act, timedelta(0))
 
 
 def _hash(*parts: bytes) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
@@ -153,6 +153,30 @@ async def test_a_token_ends_when_its_time_is_over(accounts):
         await accounts.find(short.text)
 
 
+async def test_tokens_that_have_ended_make_room_and_are_shown_for_a_month(accounts, redis):
+    await accounts.add("ann", Role.VOLUNTEER)
+    second = timedelta(seconds=1)
+    ids = [(await accounts.add_token("ann", str(n), lasts=second)).id for n in range(99)]
+
+    async def ended(ago, *ids):
+        end = (datetime.now(UTC) - ago).timestamp() * 1000
+        for token_id in ids:
+            await redis.hset(keys.token(token_id), "expires", end)
+
+    await ended(timedelta(days=29), *ids)
+    assert len(await accounts.tokens("ann")) == 100
+    await accounts.add_token("ann", "new")
+    assert {row.label for row in await accounts.tokens("ann")} == {"first", "new"}
+
+    ids = [(await accounts.add_token("ann", str(n), lasts=second)).id for n in range(2)]
+    await ended(timedelta(days=31), ids[0])
+    assert {row.label for row in await accounts.tokens("ann")} == {"first", "new", "1"}
+    assert not await redis.exists(keys.token(ids[0]))
+    await ended(timedelta(days=31), ids[1])
+    await accounts.add_token("ann", "newer")
+    assert not await redis.exists(keys.token(ids[1]))
+
+
 async def test_the_number_of_an_accounts_tokens_is_bounded(accounts):
     await accounts.add("ann", Role.VOLUNTEER)
     for number in range(99):
@@ -162,15 +186,6 @@ async def test_the_number_of_an_accounts_tokens_is_bounded(accounts):
     _, token = await accounts.renew("ann")
     assert [row.label for row in await accounts.tokens("ann")] == ["renewed"]
     assert (await accounts.find(token)).account == "ann"
-
-
-async def test_adding_an_account_again_because_the_answer_was_lost_is_no_conflict(redis):
-    args = ("add_account", "tracker.identity")
-    token = ("ann", "volunteer", "", "0" * 12, "x", "first")
-    answers = [await Script(*args)(redis, keys.ROOT, *token) for _ in range(2)]
-    assert answers == [["added"], ["added"]]
-    other = ("ann", "volunteer", "", "1" * 12, "x", "first")
-    assert await Script(*args)(redis, keys.ROOT, *other) == ["taken"]
 
 
 async def test_who_has_no_rights_over_jobs_has_none_to_lend(accounts):
@@ -225,9 +240,9 @@ async def test_the_keyspace_is_as_it_is_told(redis, accounts):
     token = await accounts.add("ann", Role.ADMIN, "1")
     gate, devices = Gate(redis, Rates(address=Rate(0.01, 3))), DeviceLogins(redis)
     await gate.admit(Knock(token, "somewhere", "lease", "pc"))
-    codes = await devices.start("pc", "")
+    codes = await devices.start("pc", "", "somewhere")
     login = await devices.find(codes.user, "ann")
-    await devices.make_ticket(Ticket(login.id, "pc", "ann", None, "ann"))
+    await devices.make_ticket(Ticket(login.id, "pc", "ann", None, "ann", "0" * 12))
     with pytest.raises(NotFound):
         await devices.find("BBBB-BBBB", "ann")
     told = dict(re.findall(r"^    \{accounts\}:(\w+)\S* +(\w+) ", keys.__doc__, re.MULTILINE))

@@ -61,22 +61,25 @@ async def test_a_volunteer_adds_and_revokes_tokens_of_the_own_account(tracker):
         await worker.me()
 
 
-async def test_a_token_with_few_rights_makes_none_with_more_and_locks_nobody_out(tracker):
-    admin = await tracker.admin()
-    name = (await admin.me()).account
-    added = await admin.add_my_token(NewToken(label="worker", scopes=(Scope.WORK,)))
-    worker = await tracker.client(added.token)
-    with pytest.raises(Forbidden, match="jobs"):
-        await worker.add_my_token(NewToken(label="x", scopes=(Scope.WORK, Scope.JOBS)))
-    child = await worker.add_my_token(NewToken(label="child"))
-    assert (await (await tracker.client(child.token)).me()).scopes == (Scope.WORK,)
-    full = next(row for row in (await worker.my_tokens()).rows if row.label == "first")
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.VOLUNTEER])
+async def test_a_token_with_few_rights_makes_no_others_and_locks_nobody_out(tracker, role):
+    owner = await tracker.client(await tracker.account("ann", role))
+    with pytest.raises(Forbidden, match="more than itself: delegate"):
+        await owner.add_my_token(NewToken(label="x", scopes=(Scope.WORK, Scope.DELEGATE)))
+    limited = NewToken(label="attic", scopes=(Scope.WORK,))
+    other = await owner.add_my_token(limited)
+    found = await tracker.client((await owner.add_my_token(limited)).token)
+    assert (await found.me()).scopes == (Scope.WORK,)
+    for new in (NewToken(label="x"), limited):
+        with pytest.raises(Forbidden, match="makes no others"):
+            await found.add_my_token(new)
+    first = next(row for row in (await found.my_tokens()).rows if row.label == "first")
     with pytest.raises(Forbidden, match="more than yours"):
-        await worker.drop_my_token(full.id)
-    await worker.drop_my_token(child.id)
+        await found.drop_my_token(first.id)
+    await found.drop_my_token(other.id)
     with pytest.raises(Forbidden, match="scope"):
-        await worker.accounts()
-    assert (await admin.me()).account == name
+        await found.accounts()
+    assert (await owner.me()).account == "ann"
 
 
 async def test_a_token_makes_none_that_outlives_it(tracker):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from laion_protocol import Outcome
-from tracker.cooldown import PATIENCE, cooling_until
+from tracker.cooldown import PATIENCE, account_cooling_until, cooling_until
 from tracker.queue import Failure
 from tracker.troubles import Troubles, in_trouble
 
@@ -81,6 +81,43 @@ def test_trouble_excuses_what_ends_in_it_and_a_lease_later(seconds, lease_minute
         assert excused
     if at < began or at >= began + 2 * MINUTE + lease:
         assert not excused
+
+
+def of_workers(*names, outcome=Outcome.FAILED):
+    """One failure after the other, each of that worker, a minute apart."""
+    return [
+        Failure(START + n * MINUTE, START + n * MINUTE - MINUTE / 2, outcome, name)
+        for n, name in enumerate(names)
+    ]
+
+
+def account_waits(failures, excused=never):
+    until = account_cooling_until(failures, excused)
+    return None if until is None else until - failures[-1].ended_at
+
+
+def test_a_worker_that_changes_its_name_takes_its_account_with_it():
+    renamed = of_workers(*(f"w{number // 2}" for number in range(12)))
+    assert account_waits(renamed[:9]) is None
+    assert account_waits(renamed[:10]) == 5 * MINUTE
+    assert account_waits(renamed[:11]) == 10 * MINUTE
+    assert account_waits(renamed[:10], lambda at: at == START) is None
+
+
+def test_three_bad_machines_of_ten_stop_no_other():
+    assert account_waits(of_workers(*["a", "b", "c"] * 30)) is None
+    assert account_waits(of_workers(*["a"] * 50, "b", "c", "d")) is None
+    assert account_waits(of_workers(*["a", "b", "c"] * 3, "d")) == 5 * MINUTE
+
+
+def test_a_home_without_power_is_one_failure():
+    names = [f"w{number}" for number in range(20)]
+    dark = [Failure(START + n * MINUTE / 20, START - MINUTE, Outcome.EXPIRED, name)
+            for n, name in enumerate(names)]  # fmt: skip
+    assert account_waits(dark) is None
+    assert account_waits([*dark, *of_workers(*names)[2:10]]) is None
+    assert account_waits([*dark, *of_workers(*names)[2:11]]) == 5 * MINUTE
+    assert account_waits(of_workers(*names[:10], outcome=Outcome.EXPIRED)) == 5 * MINUTE
 
 
 async def test_many_faults_are_trouble_for_all_processes(redis):

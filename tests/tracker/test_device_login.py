@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,15 +20,17 @@ from laion_protocol import (
     SlowDown,
     Unauthorized,
     Unavailable,
+    WorkerState,
 )
 from laion_protocol.messages import (
     DeviceApproval,
     DeviceRequest,
     LeaseRequest,
     NewCrawl,
+    NewToken,
 )
 from tests.tracker.running import RECIPE
-from tracker.identity import Accounts, device_login
+from tracker.identity import Accounts, Workers, device_login
 from tracker.identity.device_login import ALPHABET, DeviceLogins, Ticket
 
 ASK = LeaseRequest(worker="pc", version="1")
@@ -188,9 +190,56 @@ async def test_the_number_of_open_logins_is_bounded(logins, monkeypatch):
         await logins.start("w", "")
 
 
+async def test_one_address_does_not_take_all_places_of_those_who_log_in(
+    logins, accounts, hasty, monkeypatch
+):
+    monkeypatch.setattr(device_login, "_MOST_OPEN_HERE", 3)
+    begun_here = [await logins.start("w", "", "here") for _ in range(3)]
+    with pytest.raises(RateLimited, match="your address") as refusal:
+        await logins.start("w", "", "here")
+    assert 880 < refusal.value.retry_after <= 900
+    for address in ["there", *[""] * 5]:  # the tracker's own machine has no address
+        await logins.start("w", "", address)
+    for codes, approve in zip(begun_here, (True, False), strict=False):
+        login = await logins.find(codes.user, "ann")
+        await logins.decide(login.id, "ann", approve=approve, by="ann")
+    await logins.claim(begun_here[0].device)
+    with pytest.raises(AccessDenied):
+        await logins.claim(begun_here[1].device)
+    for _ in range(2):  # what is decided stands in nobody's way
+        await logins.start("w", "", "here")
+    with pytest.raises(RateLimited):
+        await logins.start("w", "", "here")
+
+
+async def test_a_machines_token_ends_with_the_one_by_which_it_was_let_in(logins, accounts, hasty):
+    codes, login = await begun(logins)
+    end = datetime.now(UTC) + timedelta(seconds=0.3)
+    await logins.decide(login.id, "ann", approve=True, by="ann", until=end)
+    await logins.claim(codes.device)
+    token, _ = await logins.claim(codes.device)  # the answer was lost
+    row = next(row for row in await accounts.tokens("ann") if row.label == "attic")
+    assert abs(row.expires - end) < timedelta(milliseconds=1)
+    late, login = await begun(logins)
+    await logins.decide(login.id, "ann", approve=True, by="ann", until=end)
+    await asyncio.sleep(0.35)
+    with pytest.raises(Unauthorized, match="expired"):
+        await accounts.find(token)
+    with pytest.raises(CodeExpired):
+        await logins.claim(late.device)
+
+
+async def test_nobody_is_let_in_for_a_banned_account(logins, accounts, redis):
+    _, login = await begun(logins)
+    await Workers(redis).set_state("ann", None, WorkerState.BANNED, reason="noise", by="root")
+    with pytest.raises(Forbidden, match="noise"):
+        await logins.decide(login.id, "ann", approve=True, by="ann")
+    await logins.decide(login.id, "ann", approve=False, by="ann")
+
+
 async def test_a_ticket_is_good_for_one_decision(logins, redis):
     _, login = await begun(logins)
-    ticket = Ticket(login.id, "attic", "ann", Role.VOLUNTEER, "root")
+    ticket = Ticket(login.id, "attic", "ann", Role.VOLUNTEER, "root", "0" * 12)
     text = await logins.make_ticket(ticket)
     assert not any(text in key for key in await redis.keys("*"))
     assert await logins.take_ticket(text) == ticket
@@ -277,6 +326,49 @@ async def test_a_stolen_bot_gets_no_admins_rights_by_letting_machines_in(tracker
     ):
         with pytest.raises(Forbidden):
             await call()
+
+
+async def test_a_machine_that_the_bot_lets_in_stays_no_longer_than_the_bot(tracker):
+    first = await tracker.client(await tracker.account("robo", Role.BOT))
+    bot = await tracker.client((await first.add_my_token(NewToken(label="x", expires_in=90))).token)
+    machine = await tracker.client(None)
+    login = await machine.start_device_login(DeviceRequest(worker="attic"))
+    await bot.approve_device(approval(login.user_code, account="carol"))
+    await machine.poll_device_login(login.device_code)
+    [row] = await Accounts(tracker.redis).tokens("carol")
+    assert row.expires is not None
+    assert row.expires - row.created <= timedelta(seconds=90)
+
+
+async def test_codes_and_tokens_are_kept_nowhere_whatever_key_they_were_asked_under(tracker):
+    session = await tracker.raw()
+    bot = await tracker.client(await tracker.account("robo", Role.BOT))
+    headers = {"Authorization": f"Bearer {tracker.admin_token}", "Idempotency-Key": "k"}
+
+    async def ask(path, body):
+        async with session.post(path, json=body, headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    _, login = await ask("/v1/device", {"worker": "x"})
+    _, other = await ask("/v1/device", {"worker": "x"})
+    assert login["device_code"] != other["device_code"]
+    await bot.approve_device(approval(login["user_code"], account="carol"))
+    status, token = await ask("/v1/device/token", {"device_code": login["device_code"]})
+    assert (status, token["account"]) == (200, "carol")
+    kept = [await tracker.redis.get(key) for key in await tracker.redis.keys("{audit}:answer:*")]
+    for secret in (login["device_code"], login["user_code"], token["access_token"]):
+        assert not any(secret in text for text in kept)
+
+
+async def test_machines_that_wait_are_counted_by_the_address_that_sent_them(start, monkeypatch):
+    monkeypatch.setattr(device_login, "_MOST_OPEN_HERE", 2)
+    session = await (await start(trusted_proxies=("127.0.0.0/8",))).raw()
+    statuses = []
+    for address in ["2001:db8::1", "2001:db8::2", "2001:db8::3", "203.0.113.1"]:
+        headers = {"X-Forwarded-For": address}
+        async with session.post("/v1/device", json={"worker": "x"}, headers=headers) as answer:
+            statuses.append(answer.status)
+    assert statuses == [200, 200, 429, 200]
 
 
 async def test_only_the_bot_approves_for_others(tracker):

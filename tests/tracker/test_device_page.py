@@ -124,7 +124,7 @@ async def test_who_may_not_let_machines_in_is_told_why(tracker, page):
             ("", 401, "not known"),
             ("lw_x_y", 401, "not known"),
             (bot, 403, "bot"),
-            (narrow, 403, "work"),
+            (narrow, 403, "a part of"),
         ):
             got, html = await page.look(login.user_code, token)
             assert (got, word in problem(html)) == (status, True), problem(html)
@@ -144,6 +144,53 @@ async def test_an_account_that_is_revoked_while_the_form_is_open_decides_nothing
         assert (status, "revoked" in problem(html)) == (403, True)
         with pytest.raises(AuthorizationPending):
             await asks()
+
+
+async def test_who_is_banned_while_the_form_is_open_decides_nothing(tracker, page):
+    root = (await (await tracker.admin()).me()).account
+    for name, token, account in (
+        ("ann", await tracker.account("ann"), ""),
+        (root, tracker.admin_token, "dora"),
+    ):
+        async with machine(tracker) as (login, asks):
+            _, html = await page.look(login.user_code, token, account=account)
+            await Workers(tracker.redis).set_state(
+                name, None, WorkerState.BANNED, reason="sends noise", by="root"
+            )
+            status, html = await page.decide(html)
+            assert (status, "sends noise" in problem(html)) == (403, True)
+            with pytest.raises(AuthorizationPending):
+                await asks()
+
+
+async def test_a_token_that_ends_lets_no_machine_in_for_longer(tracker, page):
+    owner = await tracker.client(await tracker.account("ann"))
+    brief = await owner.add_my_token(NewToken(label="visit", expires_in=90))
+    async with machine(tracker) as (login, asks):
+        _, html = await page.look(login.user_code, brief.token)
+        await page.decide(html)
+        await asks()
+    ends = {row.label: row.expires for row in (await owner.my_tokens()).rows}
+    assert ends["attic"] == ends["visit"] is not None
+
+
+async def test_a_token_that_is_found_on_a_machine_lets_no_other_in(tracker, page):
+    token = await tracker.account("ann")
+    async with machine(tracker) as (login, asks):
+        _, html = await page.look(login.user_code, token)
+        await page.decide(html)
+        found = (await asks()).access_token
+    async with machine(tracker) as (login, asks):
+        status, html = await page.look(login.user_code, found)
+        assert (status, "lets no machine in" in problem(html)) == (403, True)
+        with pytest.raises(AuthorizationPending):
+            await asks()
+        _, html = await page.look(login.user_code, token)
+        client = await tracker.client(token)
+        [mine] = [row for row in (await client.my_tokens()).rows if row.scopes is None]
+        await client.drop_my_token(mine.id)
+        status, html = await page.decide(html)
+        assert (status, "revoked" in problem(html)) == (401, True)
 
 
 async def test_no_other_page_can_send_the_forms(tracker, page):

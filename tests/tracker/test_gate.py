@@ -19,6 +19,7 @@ from tracker.identity import (
     Rates,
     Workers,
     address_key,
+    keys,
     new_token,
 )
 from tracker.identity.rates import DEFAULT
@@ -97,6 +98,7 @@ async def test_the_machine_itself_has_no_limit_by_address(redis):
     gate = Gate(redis, replace(UNLIMITED, anonymous=SLOW, address=SLOW))
     for _ in range(5):
         await gate.admit_anyone("")
+    assert not await redis.keys("{accounts}:rate:*"), "somebody counts its calls"
 
 
 async def test_buckets_leave_nothing_behind_once_they_are_full_again(redis, token):
@@ -245,10 +247,22 @@ async def test_workers_are_listed_by_account_state_and_time(redis, token, worker
 async def test_names_of_workers_are_bounded_and_bans_outlast_them(redis, token, workers):
     await workers.seen("ann", "bad")
     await workers.set_state("ann", "bad", WorkerState.BANNED, reason="x", by="lead")
-    for number in range(510):
-        await workers.seen("ann", f"w{number}")
-    rows = await workers.rows(account="ann")
-    assert len(rows) == 500
+    standings = [await workers.seen("ann", f"w{number}") for number in range(510)]
+    assert [one.state for one in standings].count(WorkerState.ACTIVE) == 499
+    assert standings[-1].state is WorkerState.DRAINING
+    assert "500 workers" in standings[-1].reason
+    assert len(await workers.rows(account="ann")) == 500
+    caller = await Gate(redis, UNLIMITED).admit(Knock(token, worker="one-more"))
+    assert "500 workers" in (caller.draining or "")
+    assert (await workers.seen("ann", "w7")).state is WorkerState.ACTIVE
+
+    a_day_ago = (datetime.now(UTC) - timedelta(days=1)).timestamp() * 1000
+    for name in ("bad", "w7"):
+        await redis.zadd(keys.workers("ann"), {name: a_day_ago})
+    assert (await workers.seen("ann", "new")).state is WorkerState.ACTIVE
+    assert (await workers.seen("ann", "newer")).state is WorkerState.DRAINING
+    names = {row.name for row in await workers.rows(account="ann")}
+    assert (len(names), "w7" in names) == (500, False)
     assert (await workers.state("ann", "bad")).state is WorkerState.BANNED
 
 
@@ -273,7 +287,7 @@ def test_an_address_is_told_by_a_keyed_hash_and_by_trusted_proxies_only(tmp_path
 
 #: For the operator's own probes; and a form whose fields hold the token, checked in the route.
 WITHOUT = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/device")}
-DOORS = {auth.anyone, auth._anyone_known, auth._worker, auth._leaser}
+DOORS = {auth.anyone, auth.maybe_known, auth._anyone_known, auth._worker, auth._leaser}
 
 
 def doors(dependant):

@@ -1,7 +1,7 @@
 """Who calls, what they may do, how often, and which machines are theirs."""
 
 from .accounts import DELEGATION, Accounts
-from .address import AddressHasher, address_key
+from .address import AddressHasher, address_key, take_address_key
 from .caller import ACTIVE, Caller, Standing
 from .device_login import DeviceLogins
 from .gate import Gate, Knock
@@ -25,4 +25,5 @@ __all__ = [
     "Workers",
     "address_key",
     "new_token",
+    "take_address_key",
 ]

@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from laion_protocol import Conflict, Forbidden, NotFound, Role, Scope, WorkerState
+from laion_protocol import Conflict, Forbidden, NotFound, Role, Scope, Unauthorized
 from laion_protocol.messages import AccountRow, TokenRow
-from tracker.queue.scripts import Script
+from tracker.queue.scripts import Script, new_call
 
 from . import keys
-from .caller import DELEGABLE, SCOPES, Caller, standing_of
+from .caller import DELEGABLE, SCOPES, Caller
 from .gate import Gate, Knock
 from .rates import UNLIMITED
+from .rows import account_row, token_row
 from .token import Token
 
 #: A click in Discord is done in seconds; a stolen delegated token is worth one minute.
@@ -23,6 +24,7 @@ _ADD: Final = Script("add_account", __package__)
 _ENSURE: Final = Script("ensure_account", __package__)
 _ADD_TOKEN: Final = Script("add_token", __package__)
 _DROP_TOKEN: Final = Script("drop_token", __package__)
+_FORGET_EXPIRED: Final = Script("forget_expired", __package__)
 _DELEGATE: Final = Script("delegate_token", __package__)
 _LENDERS: Final = tuple(role for role, scopes in SCOPES.items() if scopes & DELEGABLE)
 _SLICE: Final = 500
@@ -64,7 +66,9 @@ class Accounts:
         await self._add(name, role, discord_id, "", "", "")
 
     async def _add(self, name: str, role: Role, discord_id: str | None, *token: str) -> None:
-        answer = await _ADD(self._redis, keys.ROOT, name, role.value, discord_id or "", *token)
+        answer = await _ADD(
+            self._redis, keys.ROOT, name, role.value, discord_id or "", *token, new_call()
+        )
         if answer[0] == "taken":
             raise Conflict(f"there is an account {name!r} already; choose another name")
         if answer[0] == "linked":
@@ -145,25 +149,57 @@ class Accounts:
         Raises:
             NotFound: the account has no such token.
         """
-        answer = await _DROP_TOKEN(self._redis, keys.ROOT, name, token_id)
+        answer = await _DROP_TOKEN(self._redis, keys.ROOT, name, token_id, new_call())
         if answer[0] == "unknown":
             raise NotFound(f"the account {name!r} has no token {token_id!r}")
         return str(answer[1])
 
     async def tokens(self, name: str) -> tuple[TokenRow, ...]:
-        """The account's tokens, oldest first, without their secrets.
+        """The account's tokens, oldest first, without their secrets; not those that ended over
+        thirty days ago.
 
         Raises:
             NotFound: no such account.
         """
         await self._get(name)
+        await _FORGET_EXPIRED(self._redis, keys.ROOT, name)
         ids = sorted(await self._redis.smembers(keys.tokens(name)))
         async with self._redis.pipeline(transaction=False) as pipe:
             for token_id in ids:
                 pipe.hgetall(keys.token(token_id))
             found = await pipe.execute()
-        rows = [_token_row(token_id, row) for token_id, row in zip(ids, found, strict=True) if row]
+        rows = [token_row(token_id, row) for token_id, row in zip(ids, found, strict=True) if row]
         return tuple(sorted(rows, key=lambda row: (row.created is not None, row.created, row.id)))
+
+    async def token(self, token_id: str) -> TokenRow:
+        """The token behind a request, which may have gone since it was let in.
+
+        Raises:
+            Unauthorized: it was revoked, or is over.
+        """
+        fields = await self._redis.hgetall(keys.token(token_id))
+        if "account" not in fields:
+            raise Unauthorized("this token was revoked; begin again with another one")
+        row = token_row(token_id, fields)
+        if row.expires is not None and row.expires <= datetime.now(UTC):
+            raise Unauthorized("this token has expired; begin again with another one")
+        return row
+
+    async def parent(self, token_id: str) -> TokenRow:
+        """The token behind a request that is to make another one for its account.
+
+        Raises:
+            Unauthorized: it was revoked, or is over.
+            Forbidden: it may do a part of what its account may, as those of machines do: one that
+                is found on a volunteer's machine must make no others.
+        """
+        row = await self.token(token_id)
+        if row.scopes is not None:
+            raise Forbidden(
+                "this token may do only a part of what your account may, as those of machines do, "
+                "so it makes no others and lets no machine in; use one that may do all of it"
+            )
+        return row
 
     async def revoke(self, name: str) -> None:
         """From now on none of the account's tokens is taken; safe to repeat.
@@ -223,7 +259,7 @@ class Accounts:
         Raises:
             NotFound: no such account.
         """
-        return _row(name, await self._get(name))
+        return account_row(name, await self._get(name))
 
     async def rows(self) -> tuple[AccountRow, ...]:
         """Every account, by name."""
@@ -235,7 +271,7 @@ class Accounts:
                 for name in part:
                     pipe.hgetall(keys.account(name))
                 found = await pipe.execute()
-            rows += [_row(name, fields) for name, fields in zip(part, found, strict=True)]
+            rows += [account_row(name, fields) for name, fields in zip(part, found, strict=True)]
         return tuple(rows)
 
     async def count(self) -> int:
@@ -255,33 +291,3 @@ def _no_account(name: str) -> NotFound:
 
 def _words(scopes: frozenset[Scope] | None) -> str:
     return "" if scopes is None else " ".join(sorted(scopes))
-
-
-def _row(name: str, fields: dict[str, str]) -> AccountRow:
-    standing = standing_of([fields.get(f, "") for f in ("state", "reason", "by", "since", "until")])
-    over = standing.until is not None and standing.until <= datetime.now(UTC)
-    return AccountRow(
-        name=name,
-        role=Role(fields["role"]),
-        discord_id=fields.get("discord_id"),
-        created=datetime.fromtimestamp(float(fields["created"]), UTC),
-        revoked="revoked" in fields,
-        state=WorkerState.ACTIVE if over else standing.state,
-        reason="" if over else standing.reason,
-        until=None if over else standing.until,
-    )
-
-
-def _token_row(token_id: str, row: dict[str, str]) -> TokenRow:
-    def time(field: str) -> datetime | None:
-        return datetime.fromtimestamp(float(row[field]) / 1000, UTC) if field in row else None
-
-    scopes = row.get("scopes")
-    return TokenRow(
-        id=token_id,
-        label=row.get("label", ""),
-        scopes=None if scopes is None else tuple(Scope(word) for word in scopes.split()),
-        created=time("created"),
-        used=time("used"),
-        expires=time("expires"),
-    )

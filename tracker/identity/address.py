@@ -16,7 +16,8 @@ _IPV6_PREFIX: Final = 64
 
 class AddressHasher:
     """Rates are limited by address, so some word for it must be stored. It is an HMAC under a key
-    that lies in the data directory and never in Redis: a stolen database names nobody."""
+    that lies in the data directory, or beside the shards, and never in Redis: a stolen database
+    names nobody."""
 
     def __init__(self, key: bytes, trusted_proxies: Sequence[str] = ()) -> None:
         """Believe `X-Forwarded-For` from these networks only.
@@ -77,10 +78,7 @@ def address_key(data: Path) -> bytes:
     except FileNotFoundError:
         pass
     data.mkdir(parents=True, exist_ok=True)
-    temporary = data / f".{_KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
+    temporary = _written(data, secrets.token_bytes(32))
     try:
         os.link(temporary, path)  # whole or not at all, and the first one wins
     except FileExistsError:
@@ -88,3 +86,16 @@ def address_key(data: Path) -> bytes:
     finally:
         temporary.unlink()
     return path.read_bytes()
+
+
+def take_address_key(data: Path, key: bytes) -> None:
+    """From now on this is the key in the data directory."""
+    _written(data, key).replace(data / _KEY_FILE)
+
+
+def _written(data: Path, key: bytes) -> Path:
+    temporary = data / f".{_KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+    return temporary

@@ -2,8 +2,9 @@
 good for a worker's calls and nothing else, whosever account it is.
 
 The machine shows a short user code and keeps a long device code. Both are in Redis as hashes only,
-for a quarter of an hour. Who may approve: the owner of an account, by a token of it, on the web
-page; an admin there, for a new account; the bot, for a person of Discord.
+for a quarter of an hour. Who may approve: the owner of an account, by a token with all its rights,
+on the web page; an admin there, for a new account; the bot, for a person of Discord. The machine's
+token ends no later than the one by which it was approved.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from laion_protocol import (
     AuthorizationPending,
     CodeExpired,
     Conflict,
+    Forbidden,
     NotFound,
     RateLimited,
     Role,
@@ -26,7 +28,7 @@ from laion_protocol import (
     Unauthorized,
     Unavailable,
 )
-from tracker.queue.scripts import Script
+from tracker.queue.scripts import Script, new_call
 
 from . import keys
 from .token import Token
@@ -43,6 +45,8 @@ _ANSWER_LOST: Final = timedelta(minutes=1)
 #: thousand open logins once in seven years.
 _MOST_TRIES: Final = 10
 _MOST_OPEN: Final = 10_000
+#: Of one address: a room of machines, and nobody fills all places alone.
+_MOST_OPEN_HERE: Final = 20
 
 _START: Final = Script("device_start", __package__)
 _FIND: Final = Script("device_find", __package__)
@@ -79,6 +83,7 @@ class Ticket:
     account: str
     new_role: Role | None  #: the account is to be made, with this role
     by: str
+    token_id: str  #: of theirs
 
 
 class DeviceLogins:
@@ -88,10 +93,11 @@ class DeviceLogins:
         """Use `redis`, made with `decode_responses=True`; the caller closes it."""
         self._redis = redis
 
-    async def start(self, worker: str, client: str) -> Codes:
-        """Begin a login.
+    async def start(self, worker: str, client: str, address: str = "") -> Codes:
+        """Begin a login; `address` is a keyed hash, or empty for this machine itself.
 
         Raises:
+            RateLimited: too many of this address are under way.
             Unavailable: too many are under way.
         """
         device = secrets.token_hex(32)
@@ -99,10 +105,16 @@ class DeviceLogins:
             letters = "".join(secrets.choice(ALPHABET) for _ in range(_LENGTH))
             answer = await _START(
                 self._redis, keys.ROOT, _hash(device), _hash(letters), worker, client,
-                _seconds(LASTS), _seconds(INTERVAL), _MOST_OPEN,
+                _seconds(LASTS), _seconds(INTERVAL), _MOST_OPEN, address, _MOST_OPEN_HERE,
             )  # fmt: skip
             if answer[0] == "started":
                 return Codes(device, f"{letters[:4]}-{letters[4:]}")
+            if answer[0] == "too_many_here":
+                raise RateLimited(
+                    f"{_MOST_OPEN_HERE} machines of your address wait to be let in, which is the "
+                    "most; let one in, or wait",
+                    retry_after=float(answer[1]),
+                )
         raise Unavailable("too many machines log in at this moment; try again", retry_after=60)
 
     async def find(self, user_code: str, who: str) -> Login:
@@ -128,16 +140,30 @@ class DeviceLogins:
         _, login_id, worker, client, created = answer
         return Login(login_id, worker, client, datetime.fromtimestamp(float(created) / 1000, UTC))
 
-    async def decide(self, login_id: str, account: str, *, approve: bool, by: str) -> None:
-        """Let the machine in, as a worker of `account`, or not; safe to repeat.
+    async def decide(
+        self,
+        login_id: str,
+        account: str,
+        *,
+        approve: bool,
+        by: str,
+        until: datetime | None = None,
+    ) -> None:
+        """Let the machine in, as a worker of `account`, or not; safe to repeat. Its token is good
+        `until` then: as long as the one by which somebody says so.
 
         Raises:
             NotFound: the login is over, or there is no such account.
+            Forbidden: the account is banned.
         """
         word = "approved" if approve else "denied"
-        answer = await _DECIDE(self._redis, keys.ROOT, login_id, word, account, by)
+        answer = await _DECIDE(
+            self._redis, keys.ROOT, login_id, word, account, by, until.timestamp() if until else ""
+        )
         if answer[0] == "no_account":
             raise NotFound(f"there is no account {account!r}, or it was revoked")
+        if answer[0] == "banned":
+            raise Forbidden(f"the account {account!r} was banned: {answer[1]}")
         if answer[0] == "over":
             raise NotFound("this login is over; let the machine show a new code")
 
@@ -179,7 +205,7 @@ class DeviceLogins:
         role = ticket.new_role.value if ticket.new_role else ""
         await _MAKE_TICKET(
             self._redis, keys.ROOT, _hash(text), ticket.login_id, ticket.worker, ticket.account,
-            role, ticket.by, _seconds(TICKET),
+            role, ticket.by, ticket.token_id, _seconds(TICKET),
         )  # fmt: skip
         return text
 
@@ -189,11 +215,11 @@ class DeviceLogins:
         Raises:
             Unauthorized: it is none, was used or is too old.
         """
-        answer = await _TAKE_TICKET(self._redis, keys.ROOT, _hash(text))
+        answer = await _TAKE_TICKET(self._redis, keys.ROOT, _hash(text), new_call())
         if answer[0] == "unknown":
             raise Unauthorized("this form is too old or was sent before; begin again")
-        _, login_id, worker, account, role, by = answer
-        return Ticket(login_id, worker, account, Role(role) if role else None, by)
+        _, login_id, worker, account, role, by, token_id = answer
+        return Ticket(login_id, worker, account, Role(role) if role else None, by, token_id)
 
 
 def _hash(text: str) -> str:

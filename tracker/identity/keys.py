@@ -15,11 +15,15 @@
     {accounts}:tries:WHO          string wrong device codes of the last quarter of an hour
     {accounts}:device:HASH        hash   a login under way, by the hash of its device code: user
                                          (hash of the user code), worker, client, created, asked,
-                                         interval, state; account and token once it is approved
+                                         interval, state, address; account, token and expires?
+                                         (of the token by which a person approved it, ms)
     {accounts}:user_code:HASH     string the hash of the device code that belongs to it
     {accounts}:ticket:HASH        hash   one look at a login on the web page: device, worker,
-                                         account, new (role), by
+                                         account, new (role), by, token (the id of theirs)
     {accounts}:devices            zset   HASH -> when it expires, ms: what bounds their number
+    {accounts}:devices_of:ADDRESS zset   the same, of one address
+    {accounts}:call:ID            string what a call was answered, JSON, in case that its client
+                                         sends it again; for a minute
 
 A rate bucket is one number: the time, in ms, at which it would be full again.
 """

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from laion_protocol import Conflict, NotFound, Stage, WorkerState
 from laion_protocol.messages import WorkerRow
-from tracker.queue.scripts import Script
+from tracker.queue.scripts import Script, new_call
 
 from . import keys
 from .caller import ACTIVE, Standing, standing_of
@@ -88,7 +88,7 @@ class Workers:
             NotFound: no such worker.
             Conflict: an admin drained or banned it; that must not be forgotten.
         """
-        answer = await _FORGET(self._redis, keys.ROOT, account, worker)
+        answer = await _FORGET(self._redis, keys.ROOT, account, worker, new_call())
         if answer[0] == "no_worker":
             raise NotFound(f"the account {account!r} has no worker {worker!r}")
         if answer[0] == "held":

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import TypeAdapter, ValidationError
 
-from laion_protocol import Forbidden, InvalidRequest, Role, Scope, TrackerError
+from laion_protocol import Forbidden, InvalidRequest, Role, Scope, TrackerError, WorkerState
 from laion_protocol.messages import Name
 from tracker.auth import Have, address_of, anyone
 from tracker.identity import Caller, Knock
@@ -54,11 +54,11 @@ async def answer(request: Request, have: Have) -> HTMLResponse:
 async def _look(request: Request, have: Resources, fields: dict[str, str]) -> HTMLResponse:
     token = fields.get("token", "").strip()
     caller = await have.gate.admit(Knock(token, address_of(request)))
-    account, new = _account(caller, fields.get("account", "").strip())
+    account, new = await _account(have, caller, fields.get("account", "").strip())
     login = await have.devices.find(fields.get("user_code", ""), caller.account)
     role = Role.VOLUNTEER if new else None
     ticket = await have.devices.make_ticket(
-        Ticket(login.id, login.worker, account, role, caller.account)
+        Ticket(login.id, login.worker, account, role, caller.account, caller.token_id)
     )
     minutes = int((datetime.now(UTC) - login.created).total_seconds() // 60)
     return _answer(
@@ -74,15 +74,14 @@ async def _look(request: Request, have: Resources, fields: dict[str, str]) -> HT
     )
 
 
-def _account(caller: Caller, wanted: str) -> tuple[str, bool]:
+async def _account(have: Resources, caller: Caller, wanted: str) -> tuple[str, bool]:
     """The account to let the machine into, and whether it is to be made."""
     if caller.act is not None or caller.role is Role.BOT:
         raise Forbidden("a bot uses its own call for this; use your own token")
     if caller.banned is not None:
         raise Forbidden(f"an admin banned you: {caller.banned}")
     if not wanted:
-        if Scope.WORK not in caller.scopes:
-            raise Forbidden("this token may not let machines in; use one with the scope 'work'")
+        await have.accounts.parent(caller.token_id)
         return caller.account, False
     if Scope.ACCOUNTS not in caller.scopes:
         raise Forbidden("only admins may make accounts; leave that field empty")
@@ -101,6 +100,9 @@ async def _decide(request: Request, have: Resources, fields: dict[str, str]) -> 
     decider = await have.accounts.row(ticket.by)
     if decider.revoked:
         raise Forbidden(f"the account {ticket.by!r} was revoked")
+    if decider.state is WorkerState.BANNED:
+        raise Forbidden(f"an admin banned you: {decider.reason}")
+    until = (await have.accounts.token(ticket.token_id)).expires
     caller = Caller(account=decider.name, role=decider.role)
     action = "device_approve" if approve else "device_deny"
     target = f"{ticket.account} {ticket.worker}"
@@ -108,7 +110,9 @@ async def _decide(request: Request, have: Resources, fields: dict[str, str]) -> 
         if approve and ticket.new_role is not None:
             await have.accounts.add_without_token(ticket.account, ticket.new_role)
             note.after = {"account": ticket.account, "account_added": True}
-        await have.devices.decide(ticket.login_id, ticket.account, approve=approve, by=ticket.by)
+        await have.devices.decide(
+            ticket.login_id, ticket.account, approve=approve, by=ticket.by, until=until
+        )
     outcome = (
         f"The machine is let in, for the account {ticket.account}. It goes on by itself in a few "
         "seconds; you may close this page."

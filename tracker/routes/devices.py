@@ -20,20 +20,20 @@ from laion_protocol.messages import (
     DeviceToken,
     DeviceTokenRequest,
 )
-from tracker.auth import Bot, Have, anyone
+from tracker.auth import Bot, Have, address_of, anyone
 from tracker.identity.device_login import INTERVAL, LASTS
 from tracker.resources import Resources
 
 from .errors import KNOWN, refusals
 from .once import Once
 
-router = APIRouter(prefix="/v1/device", tags=["devices"], route_class=Once, responses=refusals())
+router = APIRouter(prefix="/v1/device", tags=["devices"], responses=refusals())
 
 
 @router.post("", dependencies=[Depends(anyone)])
 async def start(asked: DeviceRequest, request: Request, have: Have) -> DeviceLogin:
     """Begin a login: a code for the person, and one for the machine."""
-    codes = await have.devices.start(asked.worker, asked.client)
+    codes = await have.devices.start(asked.worker, asked.client, address_of(request))
     page = (have.settings.public_url or str(request.base_url)).rstrip("/") + "/device"
     return DeviceLogin(
         device_code=codes.device,
@@ -57,7 +57,6 @@ async def token(asked: DeviceTokenRequest, have: Have) -> DeviceToken:
     return DeviceToken(access_token=text, account=account)
 
 
-@router.post("/approve", responses=refusals(*KNOWN, NotFound, Conflict))
 async def approve(approval: DeviceApproval, bot: Bot, have: Have) -> DeviceApproved:
     """The bot lets a machine in for a person of Discord; at their first link, an account of the
     name that the bot proposes is made."""
@@ -68,12 +67,26 @@ async def approve(approval: DeviceApproval, bot: Bot, have: Have) -> DeviceAppro
     async with have.audit.row(bot, action, target, reason=reason) as note:
         account, added = await _account(have, approval)
         await have.devices.decide(
-            login.id, account, approve=approval.approve, by=f"{bot.account} for {account}"
+            login.id,
+            account,
+            approve=approval.approve,
+            by=f"{bot.account} for {account}",
+            until=(await have.accounts.token(bot.token_id)).expires,
         )
         note.after = {"account": account, "account_added": added}
     return DeviceApproved(
         account=account, worker=login.worker, approved=approval.approve, account_added=added
     )
+
+
+# What a person says is done once. A login is not: its answers hold secrets, and are kept nowhere.
+router.add_api_route(
+    "/approve",
+    approve,
+    methods=["POST"],
+    responses=refusals(*KNOWN, NotFound, Conflict),
+    route_class_override=Once,
+)
 
 
 async def _account(have: Resources, approval: DeviceApproval) -> tuple[str, bool]:

@@ -45,25 +45,20 @@ async def tokens(caller: Anyone, have: Have) -> Tokens:
 
 @router.post("/tokens", openapi_extra=SECRET)
 async def add_token(new: NewToken, caller: Anyone, have: Have) -> TokenAdded:
-    """One more token, e.g. for another machine; it may do no more than the one that asks, and no
-    longer."""
+    """One more token, e.g. for another machine, that ends no later than the one that asks. That one
+    may do all that its account may."""
     _own(caller)
-    scopes = caller.scopes if new.scopes is None else frozenset(new.scopes)
-    if not scopes <= caller.scopes:
+    mine = await have.accounts.parent(caller.token_id)
+    scopes = None if new.scopes is None else frozenset(new.scopes)
+    if scopes is not None and not scopes <= caller.scopes:
         more = ", ".join(sorted(scopes - caller.scopes))
         raise Forbidden(f"a token can make none that may do more than itself: {more}")
     lasts = None if new.expires_in is None else timedelta(seconds=new.expires_in)
-    for row in await have.accounts.tokens(caller.account):
-        if row.id == caller.token_id and row.expires is not None:
-            left = max(row.expires - datetime.now(UTC), timedelta(seconds=1))
-            lasts = left if lasts is None else min(left, lasts)
+    if mine.expires is not None:
+        left = max(mine.expires - datetime.now(UTC), timedelta(seconds=1))
+        lasts = left if lasts is None else min(left, lasts)
     async with have.audit.row(caller, "token_add", caller.account, reason=new.label) as note:
-        made = await have.accounts.add_token(
-            caller.account,
-            new.label,
-            scopes=None if scopes == SCOPES[caller.role] else scopes,
-            lasts=lasts,
-        )
+        made = await have.accounts.add_token(caller.account, new.label, scopes=scopes, lasts=lasts)
         note.after = {"id": made.id, **new.model_dump(mode="json")}
     return TokenAdded(id=made.id, token=made.text)
 
@@ -73,9 +68,11 @@ async def drop_token(token_id: Annotated[TokenId, Path()], caller: Anyone, have:
     """From now on this token is not taken. It may be the one that asks, and none that may do more:
     a stolen worker's token must not lock its owner out."""
     _own(caller)
-    for row in await have.accounts.tokens(caller.account):
-        theirs = SCOPES[caller.role] if row.scopes is None else frozenset(row.scopes)
-        if row.id == token_id and not theirs & SCOPES[caller.role] <= caller.scopes:
+    rows = {row.id: row for row in await have.accounts.tokens(caller.account)}
+    mine, other = await have.accounts.token(caller.token_id), rows.get(token_id)
+    if other is not None and mine.scopes is not None:
+        theirs = None if other.scopes is None else frozenset(other.scopes) & SCOPES[caller.role]
+        if theirs is None or not theirs <= caller.scopes:
             raise Forbidden("that token may do more than yours; revoke it with one that may, too")
     async with have.audit.row(caller, "token_drop", f"{caller.account} {token_id}") as note:
         note.before = {"label": await have.accounts.drop_token(caller.account, token_id)}

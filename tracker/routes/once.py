@@ -41,7 +41,8 @@ class Once(APIRoute):
             if isinstance(act, Answer):
                 return _again(act)
             try:
-                response = await handle(request)
+                async with answers.under_way(act):
+                    response = await handle(request)
             except _PASSING:
                 await answers.forget(act)
                 raise

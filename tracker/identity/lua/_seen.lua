@@ -2,14 +2,21 @@
 
 -- include: standing
 
--- An account's workers are named by whoever has its token; more than these are not remembered.
+-- An account's workers are named by whoever has its token. A name that was not seen for a day makes
+-- room for a new one; where none does, there is no work under new names, so that nobody gets away
+-- from a ban or a cooldown by taking one after the other.
 local most_workers = 500
+local name_kept = 24 * 3600 * 1000
+local crowded = 'your account has ' .. most_workers .. ' workers of this day already; take some off '
+  .. 'the list, or wait'
 -- Seen is noted so often only, ms: every request would else be a write.
 local coarse = 10000
 local recent = 300000
 
 local function forget_one(account)
-  for _, name in ipairs(redis.call('ZRANGE', root .. ':workers:' .. account, 0, 49)) do
+  local old = redis.call('ZRANGEBYSCORE', root .. ':workers:' .. account, '-inf',
+    ms(now - name_kept))
+  for _, name in ipairs(old) do
     local hash = root .. ':worker:' .. account .. '/' .. name
     if redis.call('HEXISTS', hash, 'state') == 0 then
       redis.call('DEL', hash)
@@ -26,7 +33,7 @@ local function seen(account, worker, version, stages)
   local known = row[1]
   if not known and redis.call('ZCARD', root .. ':workers:' .. account) >= most_workers
     and not forget_one(account) then
-    return { '', '', '', '', '' }
+    return { 'draining', crowded, '', '', '' }
   end
   local news = (version ~= '' and version ~= row[2]) or (stages ~= '' and stages ~= row[3])
   if not known then

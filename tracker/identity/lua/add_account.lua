@@ -2,16 +2,17 @@
 --
 -- KEYS  1 {accounts}
 -- ARGV  1 name   2 role   3 Discord user or ''   4 token id or ''   5 its secret's SHA-256
---       6 the token's label
--- Returns {'added'} | {'taken'} | {'linked', the account of that Discord user}
+--       6 the token's label   7 id of this call
+-- Returns {'added'} (also when it is sent again) | {'taken'}
+--       | {'linked', the account of that Discord user}
 
--- include: clock
+-- include: once
 -- include: tokens
 -- include: account
 
--- its answer was lost, and the client asked again
-if ARGV[4] ~= '' and redis.call('HGET', root .. ':token:' .. ARGV[4], 'account') == ARGV[1] then
-  return { 'added' }
+local said = first_answer(ARGV[7])
+if said then
+  return said
 end
 if redis.call('EXISTS', root .. ':account:' .. ARGV[1]) == 1 then
   return { 'taken' }
@@ -22,6 +23,6 @@ if owner then
 end
 write_account(ARGV[1], ARGV[2], ARGV[3])
 if ARGV[4] ~= '' then
-  write_token(ARGV[1], ARGV[4], ARGV[5], ARGV[6])
+  write_token(ARGV[1], ARGV[4], ARGV[5], ARGV[6], '')
 end
-return { 'added' }
+return answer(ARGV[7], { 'added' })

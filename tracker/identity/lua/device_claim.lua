@@ -1,6 +1,6 @@
 -- The machine asks whether it is let in. Once it is, its token is written, and the codes are good
 -- for nothing but to ask again when that answer was lost: as long as nobody used the token, another
--- takes its place.
+-- takes its place. It ends with the token by which a person said yes.
 --
 -- KEYS  1 {accounts}
 -- ARGV  1 hash of the device code   2 token id   3 its secret's SHA-256
@@ -9,12 +9,18 @@
 --       | {'too_many', account}
 
 -- include: clock
+-- include: once
 -- include: tokens
+-- include: devices
 
+local said = first_answer(ARGV[2])
+if said then
+  return said
+end
 local device = root .. ':device:' .. ARGV[1]
 local row = redis.call('HMGET', device, 'state', 'account', 'worker', 'asked', 'interval', 'token',
-  'user')
-local state, account = row[1], row[2]
+  'user', 'address', 'expires')
+local state, account, expires = row[1], row[2], row[9]
 if not state then
   return { 'over' }
 end
@@ -32,13 +38,15 @@ end
 if state == 'pending' then
   return { 'pending' }
 elseif state == 'denied' then
-  redis.call('DEL', device, root .. ':user_code:' .. row[7])
-  redis.call('ZREM', root .. ':devices', ARGV[1])
-  return { 'denied' }
+  redis.call('DEL', device)
+  close(ARGV[1], row[7], row[8])
+  return answer(ARGV[2], { 'denied' })
+elseif expires and tonumber(expires) <= now then
+  return { 'over' }
 end
 
 local before = row[6]
-if before and before ~= ARGV[2] then
+if before then
   local known = redis.call('HMGET', root .. ':token:' .. before, 'account', 'used')
   if not known[1] or known[2] then
     return { 'over' }
@@ -46,16 +54,14 @@ if before and before ~= ARGV[2] then
   redis.call('DEL', root .. ':token:' .. before)
   redis.call('SREM', root .. ':tokens:' .. account, before)
 end
-if redis.call('SCARD', root .. ':tokens:' .. account) >= most_tokens then
+if not has_room(account) then
   return { 'too_many', account }
 end
-write_token(account, ARGV[2], ARGV[3], row[3])
 -- Whoever takes over the bot can let machines in. None of them may become an admin that way.
-redis.call('HSET', root .. ':token:' .. ARGV[2], 'scopes', 'work')
+write_token(account, ARGV[2], ARGV[3], row[3], 'work', expires)
 redis.call('HSET', device, 'token', ARGV[2])
 if not before then
   redis.call('EXPIRE', device, ARGV[4])
-  redis.call('DEL', root .. ':user_code:' .. row[7])
-  redis.call('ZREM', root .. ':devices', ARGV[1])
+  close(ARGV[1], row[7], row[8])
 end
-return { 'token', account }
+return answer(ARGV[2], { 'token', account })

@@ -1,15 +1,19 @@
 -- One token of an account is not taken any more.
 --
 -- KEYS  1 {accounts}
--- ARGV  1 account   2 token id
--- Returns {'dropped', its label} | {'unknown'}
+-- ARGV  1 account   2 token id   3 id of this call
+-- Returns {'dropped', its label} (also when it is sent again) | {'unknown'}
 
--- include: clock
+-- include: once
+-- include: tokens
 
-if redis.call('SREM', root .. ':tokens:' .. ARGV[1], ARGV[2]) == 0 then
+local said = first_answer(ARGV[3])
+if said then
+  return said
+end
+if redis.call('SISMEMBER', root .. ':tokens:' .. ARGV[1], ARGV[2]) == 0 then
   return { 'unknown' }
 end
-local token = root .. ':token:' .. ARGV[2]
-local label = redis.call('HGET', token, 'label') or ''
-redis.call('DEL', token)
-return { 'dropped', label }
+local label = redis.call('HGET', root .. ':token:' .. ARGV[2], 'label') or ''
+forget_token(ARGV[1], ARGV[2])
+return answer(ARGV[3], { 'dropped', label })

@@ -14,6 +14,6 @@ if not known then
 end
 if ARGV[5] == '1' or not known then
   drop_tokens(ARGV[1])
-  write_token(ARGV[1], ARGV[3], ARGV[4], 'operator')
+  write_token(ARGV[1], ARGV[3], ARGV[4], 'operator', '')
 end
 return { 'ensured' }
