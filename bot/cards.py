@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from laion_protocol.events import CrawlAddedEvent, CrawlFinished, Event, JobDied, ShardAccepted
+from laion_protocol.events import (
+    CrawlAddedEvent,
+    CrawlFinished,
+    CrawlStateChanged,
+    Event,
+    JobDied,
+    ShardAccepted,
+)
 from laion_protocol.messages import CrawlStats, OpenJob
 from laion_protocol.states import CrawlState
 
@@ -23,6 +30,12 @@ MAX_CRAWLS = 4
 MAX_RECENT = 6
 MAX_JOBS = 10
 BAR_CELLS = 20
+_NOW_IT = {
+    CrawlState.ACTIVE: "hands out jobs again",
+    CrawlState.PAUSED: "is paused",
+    CrawlState.DRAINING: "is draining, no more jobs are handed out",
+    CrawlState.FINISHED: "is closed",
+}
 
 
 class Tone(Enum):
@@ -141,7 +154,7 @@ def recent_lines(recent: Iterable[Event]) -> tuple[Line, ...]:
         match event:
             case ShardAccepted():
                 groups.setdefault(("shard", event.crawl, event.account), []).append(event)
-            case JobDied() | CrawlAddedEvent() | CrawlFinished():
+            case JobDied() | CrawlAddedEvent() | CrawlFinished() | CrawlStateChanged():
                 groups[event.type, event.crawl, event.time.isoformat()] = [event]
             case _:
                 continue  # an attempt that was lost is the queue's daily bread
@@ -165,6 +178,8 @@ def _group_line(events: Sequence[Event]) -> Line | None:
             return (f"{crawl} was added, {count(newest.jobs, 'job')}", *when)
         case CrawlFinished():
             return (Strong(f"{crawl} is finished"), *when)
+        case CrawlStateChanged():
+            return (f"{crawl} {_NOW_IT[newest.state]}", *when)
     return None
 
 

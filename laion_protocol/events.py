@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from .manifest import Count
 from .message import Message
-from .states import Outcome
+from .states import CrawlState, Outcome
 
 
 class _Event(Message):
@@ -74,6 +74,21 @@ class CrawlFinished(_Event):
     dead: Count
 
 
-Event = CrawlAddedEvent | ShardAccepted | FetchAccepted | AttemptLost | JobDied | CrawlFinished
+class CrawlStateChanged(_Event):
+    """An admin paused, resumed, drained or closed a crawl, or a draining one has run dry."""
+
+    type: Literal["crawl_state"] = "crawl_state"
+    state: CrawlState
+
+
+Event = (
+    CrawlAddedEvent
+    | ShardAccepted
+    | FetchAccepted
+    | AttemptLost
+    | JobDied
+    | CrawlFinished
+    | CrawlStateChanged
+)
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

@@ -14,6 +14,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: What a recipe may name in `formats`: what the workers of this version decode.
 IMAGE_FORMATS: Final = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")
 
+#: Beyond these, somebody mistyped.
+_MOST_CHARS: Final = 2**16
+_MOST_BYTES: Final = 2**30
+
 
 class ModelSpec(BaseModel):
     """The CLIP model that scores: open_clip's own weights by name, or files by their hash.
@@ -56,18 +60,20 @@ class Recipe(BaseModel):
     kind: SourceKind
     model: ModelSpec = PRODUCTION_MODEL
     min_similarity: float = Field(default=0.28, ge=-1, le=1, allow_inf_nan=False)
-    min_text_chars: int = Field(default=5, ge=1)
-    max_text_chars: int = Field(default=2000, ge=1, description="longer texts are cut, not dropped")
-    max_url_chars: int = Field(default=2000, ge=16)
+    min_text_chars: int = Field(default=5, ge=1, le=_MOST_CHARS)
+    max_text_chars: int = Field(
+        default=2000, ge=1, le=_MOST_CHARS, description="longer texts are cut, not dropped"
+    )
+    max_url_chars: int = Field(default=2000, ge=16, le=_MOST_CHARS)
     languages: tuple[str, ...] = Field(
         default=(), description="ISO 639-1 codes to keep, 'un' for undetermined; none keeps all"
     )
     honour_opt_out: bool = True
     formats: tuple[str, ...] = ("jpeg", "png", "webp", "gif")
-    min_image_bytes: int = Field(default=5_000, ge=0)
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1)
-    min_side: int = Field(default=64, ge=1, description="pixels")
-    max_pixels: int = Field(default=89_478_484, ge=1)
+    min_image_bytes: int = Field(default=5_000, ge=0, le=_MOST_BYTES)
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1, le=_MOST_BYTES)
+    min_side: int = Field(default=64, ge=1, le=2**16, description="pixels")
+    max_pixels: int = Field(default=89_478_484, ge=1, le=2**32)
     safety: bool = Field(
         default=True, description="tag NSFW by named prompts and drop by LAION's rule"
     )

@@ -70,7 +70,7 @@ class IdleReason(StrEnum):
     STORAGE_FULL = "storage_full"  #: the tracker has no room for another shard
     VERIFICATION_BACKLOG = "verification_backlog"  #: shards come in faster than they are checked
     QUOTA = "quota"  #: this worker, or its account, holds as many leases as one may
-    COOLDOWN = "cooldown"  #: this worker's last jobs all failed by its own fault
+    COOLDOWN = "cooldown"  #: its last jobs, or its account's, all failed by their own fault
     OUTDATED = "outdated"  #: below the least worker version that the project takes
     BANNED = "banned"  #: an admin banned this worker or its account
 

@@ -1,6 +1,7 @@
 """`Transport`: one HTTP request to the tracker, repeated while that is safe and worth it."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -50,7 +51,7 @@ class Transport:
         timeout: float,
         worker: str | None = None,
     ) -> None:
-        self._base = _checked(base_url)
+        self._base = tracker_url(base_url)
         self._token = token
         self._worker = worker
         self._user_agent = user_agent
@@ -188,13 +189,20 @@ class Transport:
         )
 
 
-def _checked(base_url: str) -> str:
+def tracker_url(base_url: str) -> str:
+    """The URL, without a slash at its end.
+
+    Raises:
+        ValueError: it cannot be a tracker's; the message says what one looks like.
+    """
     try:
         parts = urlsplit(base_url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
-    if not valid:
+    else:
+        valid = valid and "@" not in parts.netloc and not (parts.query or parts.fragment)
+    if not valid or not re.fullmatch(r"[!-~]+", base_url):
         raise ValueError(
             f"{base_url!r} is not a tracker's URL; it looks like https://tracker.example"
         )

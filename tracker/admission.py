@@ -8,7 +8,7 @@ what passes by itself, so that nobody waits for an hour to hear the next reason:
     maintenance           the project rests until a time
     paused                an admin paused the project (or: every crawl)
     draining              an admin lets the worker run dry (or: every crawl)
-    cooldown              its last jobs all failed by its own fault
+    cooldown              its last jobs, or those of its account, all failed by their own fault
     quota                 it, or its account, holds as many leases as one may
     storage_full          no room for another shard; what only needs scoring is still handed out,
                           since an intermediate makes room when its shard is accepted
@@ -30,7 +30,7 @@ from packaging.version import Version
 from laion_protocol import IdleReason, Stage
 from laion_protocol.messages import Idle, ProjectState, WorkerVersions
 
-from .cooldown import cooling_until
+from .cooldown import account_cooling_until, cooling_until
 from .project import Project, is_version
 from .queue import Failures
 from .settings import Settings
@@ -112,9 +112,7 @@ class Admission:
             text = f"an admin paused the project: {state.paused.reason}"
             return self.idle(IdleReason.PAUSED, text)
         if ask.draining is not None:
-            return self.idle(
-                IdleReason.DRAINING, f"an admin lets this worker run dry: {ask.draining}"
-            )
+            return self.idle(IdleReason.DRAINING, f"this worker is to run dry: {ask.draining}")
         return await self._cooldown(ask, crawls)
 
     async def room(self) -> IdleReason | None:
@@ -150,18 +148,26 @@ class Admission:
         return ""
 
     async def _cooldown(self, ask: Ask, crawls: Iterable[str]) -> Idle | None:
-        failures = await self._failures.of(crawls, ask.account, ask.worker)
-        if not failures:
+        failures, of_account = await self._failures.of(crawls, ask.account, ask.worker)
+        if not failures and not of_account:
             return None
         minutes, lease = await self._troubles.minutes(), self._settings.lease_duration
-        until = cooling_until(failures, lambda at: in_trouble(minutes, at, lease))
-        if until is None or until <= await self._project.now():
-            return None
-        text = (
-            f"this worker's last jobs all failed by its own fault (the last one: "
-            f"{failures[-1].outcome}); it gets the next one at {_moment(until)}"
-        )
-        return await self._idle_until(IdleReason.COOLDOWN, text, until)
+
+        def excused(at: datetime) -> bool:
+            return in_trouble(minutes, at, lease)
+
+        now = await self._project.now()
+        for who, until, last in (
+            ("this worker", cooling_until(failures, excused), failures[-1:]),
+            ("your workers", account_cooling_until(of_account, excused), of_account[-1:]),
+        ):
+            if until is not None and until > now:
+                text = (
+                    f"the last jobs of {who} all failed by their own fault (the last one: "
+                    f"{last[0].outcome}); the next one is given at {_moment(until)}"
+                )
+                return await self._idle_until(IdleReason.COOLDOWN, text, until)
+        return None
 
     async def _idle_until(self, reason: IdleReason, message: str, until: datetime) -> Idle:
         left = min(until - await self._project.now(), _LONGEST)

@@ -11,6 +11,7 @@ from laion_protocol.messages import Idle, Lease, LeaseAnswer
 from .admission import Admission, Ask
 from .inputs import inputs_of
 from .meter import Meter
+from .model_sides import ModelSides
 from .project import Project
 from .queue import Chunk, Crawl, HeldLease, JobQueue
 from .settings import Settings
@@ -35,6 +36,7 @@ class Leasing:
         admission: Admission,
         project: Project,
         meter: Meter,
+        sides: ModelSides,
         settings: Settings,
     ) -> None:
         self._queue = queue
@@ -42,6 +44,7 @@ class Leasing:
         self._admission = admission
         self._project = project
         self._meter = meter
+        self._sides = sides
         self._settings = settings
         self._lock = asyncio.Lock()
         self._crawls: tuple[Crawl, ...] = ()
@@ -102,9 +105,32 @@ class Leasing:
         if found is IdleReason.NO_WORK and stages != ask.stages and short is not None:
             found = short  # there may be work, but none that can be taken in
         text = None
-        if found is IdleReason.NO_WORK and stages == {Stage.SCORE}:
-            text = "nothing waits to be scored"
+        if found is IdleReason.NO_WORK:
+            text = await self._why_no_work(stages)
         return self._admission.idle(found, text)
+
+    async def _why_no_work(self, stages: frozenset[Stage]) -> str | None:
+        if stages == {Stage.SCORE}:
+            return "nothing waits to be scored"
+        closed = [
+            crawl.name
+            for crawl in await self._known_crawls(_FRESH)
+            if crawl.state is CrawlState.ACTIVE and await self._open_to(crawl, stages) != stages
+        ]
+        if not closed:
+            return None
+        return (
+            f"nobody can fetch for {', '.join(closed)}: the tracker does not know how large the "
+            "pictures of its model are; there may be work with --stages hybrid"
+        )
+
+    async def _open_to(self, crawl: Crawl, stages: frozenset[Stage]) -> frozenset[Stage]:
+        """Those of `stages` that can be done in this crawl: an intermediate can be made and checked
+        only if the side of the model's pictures is known."""
+        if Stage.FETCH not in stages or Stage.HYBRID in stages:
+            return stages  # who does both fetches for nobody
+        known = await self._sides.is_known(crawl.recipe.model)
+        return stages if known else stages - {Stage.FETCH}
 
     async def _from_any_crawl(self, ask: Ask, stages: frozenset[Stage]) -> Lease | IdleReason:
         """With no `stages` no job is given, but the reason is true all the same."""
@@ -122,7 +148,8 @@ class Leasing:
                     reasons[crawl.name] = False, _CLOSED[crawl.state]
                     continue
                 try:
-                    held = await self._queue.lease(crawl.name, ask.account, ask.worker, stages)
+                    able = await self._open_to(crawl, stages)
+                    held = await self._queue.lease(crawl.name, ask.account, ask.worker, able)
                 except NotFound:  # removed meanwhile
                     continue
                 if isinstance(held, HeldLease):

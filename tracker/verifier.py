@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -19,18 +18,18 @@ from laion_protocol import (
     LeaseLost,
     NotFound,
     Outcome,
-    Recipe,
     Stage,
     StorageFull,
     TrackerError,
     Unavailable,
 )
-from laion_protocol.model_input import input_side
 
 from .begun import begun
 from .books import Books
+from .claim import claimed
 from .dedupe import Dedupe
 from .model_files import ModelFiles
+from .model_sides import ModelSides
 from .orphans import Orphans
 from .queue import JobQueue, Submission
 from .settings import Settings
@@ -46,7 +45,6 @@ _COMMIT_EVERY: Final = timedelta(seconds=10)
 #: Tries; the books say themselves when an hour has passed.
 _BOOKS_EVERY: Final = timedelta(minutes=5)
 _MAX_WAIT: Final = 30.0
-_MAX_CONFIG: Final = 64 * 2**10  # of a model, JSON
 _REAPED_AT_ONCE: Final = 500
 _ACCEPTED: Final = (Outcome.OK, Outcome.LATE_OK)
 
@@ -67,7 +65,7 @@ class Verifier:
         self._store = store
         self._checker = checker
         self._settings = settings
-        self._files = ModelFiles(settings.data)
+        self._sides = ModelSides(ModelFiles(settings.data, store))
         self._dedupe = dedupe
         self._books = books
         self._orphans = Orphans(queue, store, settings.orphan_age)
@@ -122,7 +120,7 @@ class Verifier:
         """Make the pairs of accepted shards known to all; also of those that a killed tracker
         accepted."""
         if self._dedupe is not None:
-            await self._dedupe.commit_accepted(self._queue)
+            await self._dedupe.tend(self._queue)
 
     async def check_books(self) -> None:
         """Say so when the queue's records disagree; once an hour over all processes."""
@@ -143,38 +141,31 @@ class Verifier:
 
     async def _check(self, submission: Submission) -> None:
         prefix = shard_prefix(submission.lease_id)
-        recipe = (await self._queue.crawl(submission.job.crawl)).recipe
-        await self._store.seal(prefix, submission.manifest.files)
-        async with (
-            self._store.checkout(prefix) as directory,
-            begun(self._store, submission.fetched) as before,
-        ):
-            verdict = await self._checker.check(
-                directory, submission.manifest, recipe,
-                side=await self._side(submission, recipe), begun=before,
-            )  # fmt: skip
         try:
+            async with claimed(self._queue, submission, self._settings.claim_visibility):
+                verdict = await self._look_at(submission, prefix)
             if verdict.accepted:
                 await self._accept(submission, prefix, verdict)
             else:
                 log.info("%s of %s: %s", submission.job, submission.account, verdict.reason)
-                await self._queue.reject(submission.lease_id, verdict.reason)
+                await self._queue.reject(
+                    submission.lease_id, verdict.reason, claim=submission.claim
+                )
                 await self._store.remove(prefix)
         except LeaseLost:
             await self._drop(submission, prefix)
 
-    async def _side(self, submission: Submission, recipe: Recipe) -> int | None:
-        """Of the model's pictures; asked for an intermediate only."""
-        spec = recipe.model
-        if submission.stage is not Stage.FETCH:
-            return None
-        if spec.config_sha256 is None:
-            return input_side(spec)
-        try:
-            path = await self._files.locate(spec.config_sha256)
-        except NotFound:
-            return None
-        return input_side(spec, await asyncio.to_thread(_head_of, path))
+    async def _look_at(self, submission: Submission, prefix: str) -> Verdict:
+        recipe = (await self._queue.crawl(submission.job.crawl)).recipe
+        await self._store.seal(prefix, submission.manifest.files)
+        side = await self._sides.of(recipe.model) if submission.stage is Stage.FETCH else None
+        async with (
+            self._store.checkout(prefix) as directory,
+            begun(self._store, submission.fetched) as before,
+        ):
+            return await self._checker.check(
+                directory, submission.manifest, recipe, side=side, begun=before
+            )
 
     async def _accept(self, submission: Submission, prefix: str, verdict: Verdict) -> None:
         # The manifest first: an accepted shard has one, whenever the tracker is killed.
@@ -189,14 +180,14 @@ class Verifier:
         if self._dedupe is not None and verdict.keys:
             await self._dedupe.intend(submission.lease_id, submission.account, verdict.keys)
         counts = submission.manifest.counts.model_copy(update={"kept": verdict.rows})
-        await self._queue.accept(submission.lease_id, counts, verdict.bytes)
+        await self._queue.accept(submission.lease_id, counts, verdict.bytes, claim=submission.claim)
         if submission.fetched is not None:  # nobody will score it again
             # If this is cut off, the sweep finds it.
             await self._store.remove(shard_prefix(submission.fetched.lease_id))
 
     async def _drop(self, submission: Submission, prefix: str) -> None:
-        """The job was taken away while its shard was checked; or another verifier, which took
-        this one for dead, was faster."""
+        """The job was taken away while its shard was checked; or another verifier took this one
+        for dead, and the shard is its to judge, or was."""
         try:
             receipt = await self._queue.receipt(submission.lease_id, submission.account)
         except TrackerError:  # nobody knows of it any more
@@ -204,11 +195,6 @@ class Verifier:
             return
         if receipt.outcome is not None and receipt.outcome not in _ACCEPTED:
             await self._store.remove(prefix)
-
-
-def _head_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_MAX_CONFIG)
 
 
 async def _forever(work: Callable[[], Awaitable[object]], every: timedelta) -> None:

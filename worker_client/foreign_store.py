@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from laion_protocol import Unavailable, UploadMismatch
+from laion_protocol import NotFound, Unavailable, UploadMismatch
 
 from .pipeline.addresses import is_literal, refusal
 
@@ -32,6 +32,8 @@ _GARBLED: Final = frozenset(
     {"BadDigest", "IncompleteBody", "InvalidDigest", "XAmzContentChecksumMismatch"}
     | {"XAmzContentSHA256Mismatch"}
 )
+#: What a store says of a file that it does not have; one that may not be read any more is 403.
+_GONE: Final = (404, 410)
 _MAX_ERROR: Final = 16 * 2**10
 _PIECE: Final = 2**18
 _CONNECT: Final = 10.0
@@ -86,6 +88,7 @@ class ForeignStore:
 
         Raises:
             StoreRefused: this machine does not open such a URL.
+            NotFound: the store does not have it any more.
             Unavailable: the store does not give it, or more than `most` bytes; ask the tracker for
                 a new URL and try again.
         """
@@ -194,6 +197,8 @@ async def _refuse(response: aiohttp.ClientResponse) -> None:
     code = found[1].decode() if found else ""
     if code in _GARBLED:
         raise UploadMismatch(f"the project's store got another file than was announced ({code})")
+    if response.method == "GET" and response.status in _GONE:
+        raise NotFound(f"the project's store at {response.url.host} has lost this file")
     raise Unavailable(
         f"the project's store at {response.url.host} refuses "
         f"(HTTP {response.status}{', ' if code else ''}{code})"

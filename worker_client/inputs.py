@@ -41,6 +41,7 @@ async def fetch_inputs(
         InputBroken: a file does not have its hash, however often it is fetched.
         StoreRefused: the tracker names a store that this machine does not open.
         LeaseLost: the lease is over.
+        NotFound: the tracker, or its store, has lost a file.
         DiskFull, OutputRefused: there is no room for them.
     """
     _check(lease)

@@ -192,7 +192,11 @@ class Runner:
                     meter.stage = "upload"
                     await self._deliver(job, manifest)
         except LeaseLost as error:
-            self._report.say(f"{lease.job}: the lease is lost, going on with another: {error}")
+            finished = None if job is None else job.manifest()
+            if job is None or finished is None:
+                self._report.say(f"{lease.job}: the lease is lost, going on with another: {error}")
+            else:
+                await self._offer(job, finished)
         except (Unauthorized, Forbidden):
             raise  # a finished shard stays, for a token that is good
         except asyncio.CancelledError:
@@ -228,7 +232,14 @@ class Runner:
         )
 
     async def _deliver_again(self, job: Job, manifest: Manifest) -> None:
-        """A shard of an earlier run; its lease may be over, and the job still open."""
+        """A shard of an earlier run."""
+        if await self._offer(job, manifest):
+            self._jobs_done += 1
+        job.remove()
+
+    async def _offer(self, job: Job, manifest: Manifest) -> bool:
+        """A finished shard whose lease may be over, and the job still open; whether the tracker
+        had a use for it."""
         try:
             await self._deliver(job, manifest)
         except (LeaseLost, NotFound) as error:
@@ -238,8 +249,8 @@ class Runner:
         except (TrackerError, NotATracker, OSError) as error:
             await self._fail(job.lease, trouble_of(error))
         else:
-            self._jobs_done += 1
-        job.remove()
+            return True
+        return False
 
     # ── when it does not work ────────────────────────────────────────────────────────────────────
 

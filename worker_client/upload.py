@@ -1,10 +1,11 @@
 """`deliver`: a finished shard to the tracker, file by file, until it has all of them."""
 
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from laion_protocol import FileEntry, Manifest, UploadMismatch
+from laion_protocol import FileEntry, LeaseLost, Manifest, UploadMismatch
 from laion_protocol.client import NotATracker, TrackerClient
 from laion_protocol.messages import Completion, Receipt, UploadSlot
 
@@ -30,10 +31,12 @@ async def deliver(
 
     The files go to the tracker, or to the store that it names. A tracker or store that is away or
     full is waited for. Each try asks anew what has arrived, so that a broken upload goes on with
-    the file at which it broke.
+    the file at which it broke. When the tracker wants no files under this lease any more, it is
+    told of the shard all the same: it may have all of it from an earlier try, or thank for a
+    result that came second.
 
     Raises:
-        LeaseLost: somebody else has the job now.
+        LeaseLost: somebody else has the job now, or an admin took it away.
         NotATracker: it asks for another file.
         StoreRefused: it names a store that this machine does not open.
         UploadMismatch: the files on this disk are not those of the manifest.
@@ -45,7 +48,8 @@ async def deliver(
     mismatches = 0
     while True:
         try:
-            await upload.send(manifest.files)
+            with suppress(LeaseLost):
+                await upload.send(manifest.files)
             return await patiently(partial(client.complete, lease_id, completion), report)
         except UploadMismatch:
             mismatches += 1

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator
 
 from laion_protocol.message import Message
 from laion_protocol.recipe import IMAGE_FORMATS, Recipe
@@ -13,11 +13,30 @@ from .names import JobId, Name, Reason
 from .work import Progress
 
 
+def _readable(base: str) -> str:
+    if "://" not in base:
+        return base
+    try:
+        parts = urlsplit(base)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good or any(letter.isspace() or not letter.isprintable() for letter in base):
+        raise ValueError("give a directory, or an http or https URL with a host and no blanks")
+    if "@" in parts.netloc:
+        raise ValueError("every worker reads the base; it must not hold a user or password")
+    return base
+
+
+#: What workers can read from: an URL, or a directory that they share with the tracker.
+CrawlBase = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_readable)]
+
+
 class NewCrawl(Message):
     """`POST /v1/admin/crawls`. `paths` are the files, relative to `base`."""
 
     name: Name
-    base: str = Field(max_length=1024, description="URL prefix or directory of the files")
+    base: CrawlBase = Field(description="URL prefix or directory of the files")
     paths: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] = Field(min_length=1)
     parts: int = Field(default=1, ge=1, le=10_000, description="chunks per file")
     recipe: Recipe
@@ -31,22 +50,21 @@ class NewCrawl(Message):
         default=None, ge=1, le=20, description="that spent them, until a job is dead; 3 by default"
     )
 
-    @field_validator("base")
-    @classmethod
-    def _no_secret(cls, base: str) -> str:
-        if "@" in urlsplit(base).netloc:
-            raise ValueError("every worker reads the base; it must not hold a user or password")
-        return base
-
     @field_validator("recipe")
     @classmethod
-    def _known_formats(cls, recipe: Recipe) -> Recipe:
+    def _keeps_something(cls, recipe: Recipe) -> Recipe:
         for name in recipe.formats:
             if name not in IMAGE_FORMATS:
                 known = ", ".join(IMAGE_FORMATS)
                 raise ValueError(f"no worker decodes the format {name!r}; there are {known}")
         if not recipe.formats:
             raise ValueError("formats: a crawl without any would keep nothing")
+        for least, most in (
+            ("min_text_chars", "max_text_chars"),
+            ("min_image_bytes", "max_image_bytes"),
+        ):
+            if getattr(recipe, least) > getattr(recipe, most):
+                raise ValueError(f"{least} over {most}: such a crawl would keep nothing")
         return recipe
 
     @field_validator("paths")

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from laion_protocol.message import Message
 
@@ -91,12 +91,17 @@ class FilterState(Message):
 
 
 class DedupeState(Message):
-    """`GET /v1/admin/dedupe`: what this machine knows of the project's pairs."""
+    """`GET /v1/admin/dedupe`: what the machine with the dedupe files knows of the project's
+    pairs."""
 
+    at: AwareDatetime = Field(description="when it was so")
+    here: bool = Field(description="this tracker's machine has the files, and answers workers")
+    ready: bool = Field(description="false until the first rebuild at a machine that took over")
     filters: tuple[FilterState, ...]
     false_positives_now: float = Field(description="of all filters together")
     reservation_slots: int
     reserved: int = Field(description="reservations that have not run out")
+    holders: int = Field(description="attempts that have reservations")
     to_commit: int = Field(description="accepted shards, or ones about to be, not yet committed")
     busy: bool = Field(description="pairs are being committed, or the filters rebuilt")
     rebuilt: int = Field(description="shards that a running rebuild has read")
@@ -108,3 +113,8 @@ class DedupeState(Message):
     unreserved: int = Field(description="new, but no reservation was made: no room, or too many")
     suspicious: int = Field(description="questions of more than 50 keys without a new one")
     committed: int = Field(description="keys of accepted shards")
+    refused: int = Field(description="questions of leases that took more than any archive has")
+    freed: int = Field(description="reservations of attempts that ended")
+    elsewhere: int = Field(
+        description="shards checked where the files are not; a rebuild makes them known"
+    )

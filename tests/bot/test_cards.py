@@ -20,6 +20,7 @@ from laion_protocol.events import (
     AttemptLost,
     CrawlAddedEvent,
     CrawlFinished,
+    CrawlStateChanged,
     Event,
     JobDied,
     ShardAccepted,
@@ -121,7 +122,10 @@ CARDS: dict[str, Card] = {
                 crawl("CC-PAUSED", state=CrawlState.PAUSED, stale=0, eta_seconds=None),
             )
         ),
-        (CrawlFinished(crawl="CC-DONE", time=NOW, accepted=39, dead=1),),
+        (
+            CrawlStateChanged(crawl="CC-PAUSED", time=NOW, state=CrawlState.PAUSED),
+            CrawlFinished(crawl="CC-DONE", time=NOW, accepted=39, dead=1),
+        ),
     ),
     "many_crawls": status_card(Snapshot(stats(*(crawl(f"CC-{n}") for n in range(9)))), ()),
     "hostile": status_card(Snapshot(stats(crawl(HOSTILE))), (accepted(1, HOSTILE, 1),)),
@@ -181,6 +185,7 @@ EVENTS = st.one_of(
     ),
     st.builds(JobDied, crawl=NAMES, job=NAMES, attempt=COUNTS, message=NAMES, time=TIMES),
     st.builds(CrawlFinished, crawl=NAMES, accepted=COUNTS, dead=COUNTS, time=TIMES),
+    st.builds(CrawlStateChanged, crawl=NAMES, state=st.sampled_from(CrawlState), time=TIMES),
 )  # fmt: skip
 SPANS = NAMES | st.builds(Strong, NAMES) | st.builds(Moment, TIMES)
 ANY_CARD = st.one_of(

@@ -1,5 +1,6 @@
 """A running tracker with one crawl over little archives, and a worker for it, all real."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,13 @@ class Project:
     async def stats(self) -> CrawlStats:
         (crawl,) = (await (await self.tracker.admin()).stats()).crawls
         return crawl
+
+
+async def accepted(p: Project, count: int) -> None:
+    """Return when the tracker has accepted so many jobs."""
+    async with asyncio.timeout(40):
+        while (await p.stats()).jobs.accepted != count:  # noqa: ASYNC110 (another process does it)
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -258,7 +258,7 @@ def test_nothing_is_left_behind():
         for process in processes:
             os.kill(process, signal.SIGSTOP)  # hangs, as far as we can tell
         started = time.monotonic()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     results.close()
     for process in processes:
         with pytest.raises(ProcessLookupError):

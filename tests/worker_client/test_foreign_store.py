@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from laion_protocol import Unavailable, UploadMismatch
+from laion_protocol import NotFound, Unavailable, UploadMismatch
 from tests.worker_client.line import Line
 from worker_client.foreign_store import ForeignStore, StoreRefused
 
@@ -174,9 +174,17 @@ async def test_a_file_is_read_up_to_its_size(server, store):
     assert to.getvalue() == server.body
     with pytest.raises(Unavailable, match="more than the announced 99999"):
         await store.get(server.url, io.BytesIO(), most=99_999)
-    server.status = 404
-    with pytest.raises(Unavailable, match="HTTP 404"):
+    server.status = 403
+    with pytest.raises(Unavailable, match="HTTP 403"):
         await store.get(server.url, io.BytesIO(), most=10)
+
+
+async def test_a_file_that_the_store_has_lost_is_not_waited_for(server, store, file):
+    server.status = 404
+    with pytest.raises(NotFound, match="has lost this file"):
+        await store.get(server.url, io.BytesIO(), most=10)
+    with pytest.raises(Unavailable, match="HTTP 404"):
+        await store.put(server.url, {}, file, size=4)
 
 
 async def test_a_file_is_sent_from_its_start_after_the_line_broke(server, tmp_path):

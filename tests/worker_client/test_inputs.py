@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from laion_protocol import PRODUCTION_MODEL, Counts, FileEntry, Manifest, SourceDigest, Stage
+from laion_protocol import (
+    PRODUCTION_MODEL,
+    Counts,
+    FailureClass,
+    FileEntry,
+    Manifest,
+    NotFound,
+    SourceDigest,
+    Stage,
+)
 from laion_protocol.client import NotATracker, TrackerClient
 from laion_protocol.messages import HeldLeases, InputFile, Lease
 from laion_protocol.shard_format import IMAGES_FILE, INTERMEDIATE_FILE
 from tests.worker_client.little_web import little_recipe
 from tests.worker_client.project import Said
 from worker_client import patience
+from worker_client.errors import trouble_of
 from worker_client.foreign_store import ForeignStore
 from worker_client.inputs import InputBroken, fetch_inputs
 
@@ -61,6 +71,8 @@ class Store:
         assert "Authorization" not in request.headers  # the token is the tracker's
         if int(request.match_info["round"]) != self.round:
             return web.Response(status=403, text="<Code>AccessDenied</Code>")
+        if request.match_info["name"] not in self.bodies:
+            return web.Response(status=404, text="<Code>NoSuchKey</Code>")
         return web.Response(body=self.bodies[request.match_info["name"]])
 
 
@@ -97,6 +109,15 @@ async def test_a_link_that_has_grown_old_is_replaced_by_a_new_one(
     assert store.asked == [
         f"/store/1/{INTERMEDIATE_FILE}", f"/store/2/{INTERMEDIATE_FILE}", f"/store/2/{IMAGES_FILE}",
     ]  # fmt: skip
+
+
+async def test_a_file_that_the_store_has_lost_fails_the_job_by_the_servers_fault(
+    store: Store, tmp_path: Path
+) -> None:
+    del store.bodies[IMAGES_FILE]
+    with pytest.raises(NotFound, match="has lost this file") as lost:
+        await fetch(store, store.lease(1), tmp_path / "in")
+    assert trouble_of(lost.value).failure_class is FailureClass.SERVER
 
 
 @pytest.mark.parametrize("body", [b"pictured", b"pictur"])

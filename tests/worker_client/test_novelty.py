@@ -6,20 +6,17 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 from aiohttp import web
-from redis.asyncio import Redis
 
 from laion_protocol import DropReason, LeaseLost, Recipe
 from laion_protocol.client import TrackerClient
 from laion_protocol.messages import Lease, Novelty
 from laion_protocol.pair_key import pair_key
-from tests.worker_client.project import Project, Said, project
+from tests.worker_client.project import Said, accepted
 from tracker.dedupe import Dedupe
 from worker_client import new_pairs
 from worker_client.new_pairs import NewPairs, NothingNew
@@ -237,22 +234,6 @@ async def test_a_lost_lease_is_no_silence(flaky) -> None:
 # ── the whole worker ─────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-async def start(redis: Redis, redis_url: str, tmp_path: Path) -> AsyncIterator[Callable]:
-    async with AsyncExitStack() as exit:
-
-        async def start(**options) -> Project:
-            return await exit.enter_async_context(project(redis, redis_url, tmp_path, **options))
-
-        yield start
-
-
-async def accepted(p: Project, count: int) -> None:
-    async with asyncio.timeout(40):
-        while (await p.stats()).jobs.accepted != count:  # noqa: ASYNC110 (another process does it)
-            await asyncio.sleep(0.05)
-
-
 async def test_the_second_archive_with_the_same_pages_gives_no_pair_twice(start) -> None:
     p = await start(files=2, checkers=1, recipe={"dedupe": True})
     await p.run(most_jobs=2)
@@ -276,7 +257,7 @@ async def test_a_tracker_that_knows_everything_gets_a_failed_job_and_no_empty_sh
     monkeypatch.setattr(new_pairs, "SUSPICIOUS_FROM", 3)
     p = await start(checkers=1, recipe={"dedupe": True})
     found = [pair_key(f"http://site.example/{n}.png", f"picture number {n}") for n in range(3)]
-    index = Dedupe(p.tracker.settings.data / "dedupe").index
+    index = Dedupe(p.tracker.settings.data / "dedupe", p.tracker.redis).index
     index.commit(np.array(found, "<u8"))
     await p.run(most_jobs=1)
     assert "failed (server): the tracker says that none of 3 pairs" in p.said

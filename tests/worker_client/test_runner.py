@@ -1,20 +1,18 @@
 """The worker against the real tracker, real archives and a real, tiny CLIP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from laion_protocol import Unauthorized, Unavailable
 from laion_protocol.client import NotATracker, TrackerClient
 from laion_protocol.messages import LeaseAnswer, LeaseRequest, Requeue
 from tests.tracker.running import until
+from tests.worker_client.conftest import Start
 from tests.worker_client.line import Line
 from tests.worker_client.little_web import HeldServer
-from tests.worker_client.project import Project, Said, project
+from tests.worker_client.project import Project, Said, accepted
 from worker_client import making
 from worker_client import runner as runner_module
 from worker_client.disk import DiskFull
@@ -26,24 +24,6 @@ from worker_client.runner import Runner
 from worker_client.settings import WorkerSettings
 from worker_client.state import StateDirectory
 from worker_client.worker import work
-
-Start = Callable[..., AsyncIterator[Project]]
-
-
-@pytest.fixture
-async def start(redis: Redis, redis_url: str, tmp_path: Path) -> AsyncIterator[Start]:
-    async with AsyncExitStack() as exit:
-
-        async def start(**options) -> Project:
-            return await exit.enter_async_context(project(redis, redis_url, tmp_path, **options))
-
-        yield start
-
-
-async def accepted(p: Project, count: int) -> None:
-    async with asyncio.timeout(40):
-        while (await p.stats()).jobs.accepted != count:  # noqa: ASYNC110 (another process does it)
-            await asyncio.sleep(0.05)
 
 
 async def lease(p: Project):
@@ -195,6 +175,28 @@ async def test_a_lost_lease_ends_the_work_and_the_worker_goes_on(start: Start) -
         await running
     await accepted(p, 1)
     assert (await p.stats()).attempts == 2
+
+
+async def test_a_shard_that_was_finished_when_its_lease_was_lost_is_offered_all_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heartbeat hears of it while the files are on their way; the job may be open."""
+    p = await start(lease_duration=1)
+    sending, real = asyncio.Event(), runner_module.deliver
+
+    async def slow(*args: object) -> object:
+        if sending.is_set():
+            return await real(*args)  # type: ignore[arg-type]
+        sending.set()
+        return await asyncio.sleep(60)
+
+    monkeypatch.setattr(runner_module, "deliver", slow)
+    running = asyncio.create_task(p.run())
+    await until(sending.is_set, 20)
+    await (await p.tracker.admin()).requeue(Requeue(jobs=("CC-1/0",), reason="it looked stale"))
+    async with asyncio.timeout(20):
+        await running
+    assert (await p.stats()).jobs.verifying == 1
 
 
 async def test_the_first_ctrl_c_finishes_the_job_at_hand(start: Start) -> None:

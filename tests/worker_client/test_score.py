@@ -2,17 +2,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 
 from laion_protocol import DropReason, ModelSpec, Recipe
+from tests.late import Late
 from tests.worker_client.tiny_clip import make_tiny_clip
-from worker_client.pipeline import score, score_text
 from worker_client.pipeline.model_files import OutOfMemory
 from worker_client.pipeline.safety import PROMPTS
-from worker_client.pipeline.score import Scorer
-from worker_client.pipeline.score_model import LoadedModel, load
-from worker_client.pipeline.score_text import TextEncoder
 from worker_client.samples import Decoded, Dropped, Pair, Sample
+
+PIPELINE = "worker_client.pipeline"
+torch = Late("torch")
+score = Late(f"{PIPELINE}.score")
+score_model = Late(f"{PIPELINE}.score_model")
+score_text = Late(f"{PIPELINE}.score_text")
 
 TEXTS = [
     "a red chair", "", "x", "a photo of two dogs on the beach, running after a ball",
@@ -21,9 +23,13 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def model(tmp_path_factory: pytest.TempPathFactory):
     spec, files = make_tiny_clip(tmp_path_factory.mktemp("tiny"))
-    return load(spec, files, device="cpu")
+    return score_model.load(spec, files, device="cpu")
+
+
+def text_encoder(model):
+    return score_text.TextEncoder(model.clip, model.tokenizer, model.device)
 
 
 def recipe(**settings: object) -> Recipe:
@@ -37,7 +43,7 @@ def picture(number: int, text: str | None = None) -> Decoded:
     return Decoded(pair, pixels, 64, 64, "image/png", 6000, "0" * 32, "0" * 64)
 
 
-def plain_similarity(model: LoadedModel, item: Decoded) -> float:
+def plain_similarity(model, item: Decoded) -> float:
     """By open_clip's own calls, one picture at a time."""
     pixels = torch.from_numpy(item.pixels).permute(2, 0, 1).float() / 255
     pixels = (pixels - 0.5) / 0.25
@@ -47,8 +53,8 @@ def plain_similarity(model: LoadedModel, item: Decoded) -> float:
     return float((image * text).sum())
 
 
-def test_texts_cut_to_their_length_embed_as_open_clip_embeds_them(model: LoadedModel) -> None:
-    ours = TextEncoder(model.clip, model.tokenizer, model.device).encode(TEXTS)
+def test_texts_cut_to_their_length_embed_as_open_clip_embeds_them(model) -> None:
+    ours = text_encoder(model).encode(TEXTS)
     with torch.inference_mode():
         theirs = model.clip.encode_text(model.tokenizer(TEXTS), normalize=True)
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -56,11 +62,11 @@ def test_texts_cut_to_their_length_embed_as_open_clip_embeds_them(model: LoadedM
 
 
 def test_a_tower_that_pools_at_a_named_end_token_is_cut_there(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model.clip, "text_pool_type", "eos")
     monkeypatch.setattr(model.clip, "text_eos_id", 49407)
-    ours = TextEncoder(model.clip, model.tokenizer, model.device).encode(TEXTS)
+    ours = text_encoder(model).encode(TEXTS)
     with torch.inference_mode():
         theirs = model.clip.encode_text(model.tokenizer(TEXTS), normalize=True)
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -68,28 +74,28 @@ def test_a_tower_that_pools_at_a_named_end_token_is_cut_there(
 
 @pytest.mark.parametrize("change", ["both ways", "last", "another class"])
 def test_a_tower_that_reads_its_padding_gets_all_of_it(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, change: str
+    model, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     if change == "both ways":
         monkeypatch.setitem(model.clip._buffers, "attn_mask", None)
     elif change == "last":
         monkeypatch.setattr(model.clip, "text_pool_type", "last")
     else:
-        monkeypatch.setattr(score_text, "can_be_cut", lambda _: False)
-    ours = TextEncoder(model.clip, model.tokenizer, model.device).encode(TEXTS)
+        monkeypatch.setattr(f"{PIPELINE}.score_text.can_be_cut", lambda _: False)
+    ours = text_encoder(model).encode(TEXTS)
     with torch.inference_mode():
         theirs = model.clip.encode_text(model.tokenizer(TEXTS), normalize=True)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_each_distinct_text_is_computed_once(model: LoadedModel) -> None:
+def test_each_distinct_text_is_computed_once(model) -> None:
     seen: list[str] = []
 
     def tokenizer(texts: list[str]) -> torch.Tensor:
         seen.extend(texts)
         return model.tokenizer(texts)
 
-    encoder = TextEncoder(model.clip, tokenizer, model.device)
+    encoder = score_text.TextEncoder(model.clip, tokenizer, model.device)
     first = encoder.encode(["a", "b", "a"])
     second = encoder.encode(["b", "c"])
     assert seen == ["a", "b", "c"]
@@ -97,9 +103,9 @@ def test_each_distinct_text_is_computed_once(model: LoadedModel) -> None:
     assert torch.equal(first[1], second[0])
 
 
-def test_the_text_cache_is_bounded(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_text, "_CACHE_TEXTS", 3)
-    encoder = TextEncoder(model.clip, model.tokenizer, model.device)
+def test_the_text_cache_is_bounded(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{PIPELINE}.score_text._CACHE_TEXTS", 3)
+    encoder = text_encoder(model)
     rows = encoder.encode(["a", "b", "c", "d", "e"])
     assert len(rows) == 5
     assert list(encoder._cache) == ["c", "d", "e"]
@@ -108,11 +114,11 @@ def test_the_text_cache_is_bounded(model: LoadedModel, monkeypatch: pytest.Monke
 
 
 def test_samples_have_the_cosine_that_open_clip_gives_and_keep_their_order(
-    model: LoadedModel,
+    model,
 ) -> None:
     dropped = Dropped(picture(99).pair, DropReason.DNS)
     items = [picture(0), dropped, *(picture(n) for n in range(1, 7))]
-    results = list(Scorer(model, recipe(), batch_size=3).score(items))
+    results = list(score.Scorer(model, recipe(), batch_size=3).score(items))
     assert dropped in results
     samples = [r for r in results if isinstance(r, Sample)]
     assert [s.decoded.pair.url for s in samples] == [f"https://h/{n}" for n in range(7)]
@@ -122,32 +128,30 @@ def test_samples_have_the_cosine_that_open_clip_gives_and_keep_their_order(
         assert (sample.nsfw, sample.embedding) == ("UNTAGGED", None)
 
 
-def test_pairs_under_the_threshold_are_dropped_with_their_reason(model: LoadedModel) -> None:
+def test_pairs_under_the_threshold_are_dropped_with_their_reason(model) -> None:
     items = [picture(n) for n in range(12)]
     wanted = [plain_similarity(model, item) for item in items]
     middle = float(np.float32(sorted(wanted)[6]))
-    results = list(Scorer(model, recipe(min_similarity=middle - 1e-6)).score(items))
+    results = list(score.Scorer(model, recipe(min_similarity=middle - 1e-6)).score(items))
     kept = [r.decoded.pair.url for r in results if isinstance(r, Sample)]
     assert kept == [i.pair.url for i, s in zip(items, wanted, strict=True) if s >= middle - 1e-6]
     reasons = [r.reason for r in results if isinstance(r, Dropped)]
     assert reasons == [DropReason.SIMILARITY] * (12 - len(kept))
-    everything = Scorer(model, recipe(min_similarity=1), keep_all=True).score(items)
+    everything = score.Scorer(model, recipe(min_similarity=1), keep_all=True).score(items)
     assert all(isinstance(r, Sample) for r in everything)
 
 
-def test_a_similarity_that_is_no_number_is_dropped(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_similarity_that_is_no_number_is_dropped(model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         model.clip, "encode_image", lambda pixels: torch.full((len(pixels), 16), float("nan"))
     )
-    (result,) = Scorer(model, recipe()).score([picture(1)])
+    (result,) = score.Scorer(model, recipe()).score([picture(1)])
     assert result == Dropped(picture(1).pair, DropReason.SIMILARITY)
 
 
 @pytest.mark.parametrize(("text", "drop"), [("a chair", False), ("a Child", True)])
 def test_the_safety_stage_tags_and_drops(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, text: str, drop: bool
+    model, monkeypatch: pytest.MonkeyPatch, text: str, drop: bool
 ) -> None:
     seen = []
 
@@ -155,13 +159,13 @@ def test_the_safety_stage_tags_and_drops(
         seen.append((scores.shape, words))
         return score.Verdict(score.Tag.UNSURE, drop="Child" in words)
 
-    monkeypatch.setattr(score, "judge", judge)
-    scorer = Scorer(model, recipe(safety=True, embeddings=True))
+    monkeypatch.setattr(f"{PIPELINE}.score.judge", judge)
+    scorer = score.Scorer(model, recipe(safety=True, embeddings=True))
     (result,) = scorer.score([picture(1, text)])
     assert seen == [((len(PROMPTS),), text)]
     if drop:
         assert result == Dropped(picture(1, text).pair, DropReason.UNSAFE)
-        (kept,) = Scorer(model, recipe(safety=True), keep_all=True).score([picture(1, text)])
+        (kept,) = score.Scorer(model, recipe(safety=True), keep_all=True).score([picture(1, text)])
         assert isinstance(kept, Sample)
     else:
         assert isinstance(result, Sample)
@@ -172,23 +176,22 @@ def test_the_safety_stage_tags_and_drops(
 
 
 def test_the_scores_that_are_judged_are_cosines_with_the_prompts_in_their_order(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompt = TextEncoder(model.clip, model.tokenizer, model.device).encode([PROMPTS[25].text])
+    prompt = text_encoder(model).encode([PROMPTS[25].text])
     monkeypatch.setattr(model.clip, "encode_image", lambda pixels: prompt * 7)
     seen = []
     monkeypatch.setattr(
-        score,
-        "judge",
+        f"{PIPELINE}.score.judge",
         lambda scores, words: seen.append(scores) or score.Verdict(score.Tag.NSFW, drop=False),
     )
-    list(Scorer(model, recipe(safety=True)).score([picture(1)]))
+    list(score.Scorer(model, recipe(safety=True)).score([picture(1)]))
     assert int(seen[0].argmax()) == 25
     assert seen[0][25] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.fixture
-def small_memory(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def small_memory(model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A device on which at most `room[0]` pictures fit; then the sizes that were tried."""
     room = [3]
     encode = model.clip.encode_image
@@ -204,10 +207,10 @@ def small_memory(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> list[in
 
 
 def test_a_batch_that_does_not_fit_shrinks_and_nothing_is_lost(
-    model: LoadedModel, small_memory: list[int]
+    model, small_memory: list[int]
 ) -> None:
     items = [picture(n) for n in range(11)]
-    results = list(Scorer(model, recipe(), batch_size=8).score(items))
+    results = list(score.Scorer(model, recipe(), batch_size=8).score(items))
     assert [r.decoded.pair.url for r in results if isinstance(r, Sample)] == [
         i.pair.url for i in items
     ]
@@ -215,9 +218,9 @@ def test_a_batch_that_does_not_fit_shrinks_and_nothing_is_lost(
 
 
 def test_a_shrunken_batch_grows_back(
-    model: LoadedModel, small_memory: list[int], monkeypatch: pytest.MonkeyPatch
+    model, small_memory: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "_GROW_AFTER", 2)
+    monkeypatch.setattr(f"{PIPELINE}.score._GROW_AFTER", 2)
 
     def items() -> Iterator[Decoded]:
         for number in range(16):
@@ -225,32 +228,32 @@ def test_a_shrunken_batch_grows_back(
                 small_memory[0] = 100
             yield picture(number)
 
-    assert len(list(Scorer(model, recipe(), batch_size=4).score(items()))) == 16
+    assert len(list(score.Scorer(model, recipe(), batch_size=4).score(items()))) == 16
     assert small_memory[1:] == [4, 2, 2, 4, 2, 2, 4, 4]
 
 
 def test_a_device_without_room_for_one_picture_is_told_in_words(
-    model: LoadedModel, small_memory: list[int]
+    model, small_memory: list[int]
 ) -> None:
     small_memory[0] = 0
     with pytest.raises(OutOfMemory, match="free some memory"):
-        list(Scorer(model, recipe(), batch_size=4).score([picture(1)]))
+        list(score.Scorer(model, recipe(), batch_size=4).score([picture(1)]))
 
 
 def test_any_other_fault_of_the_model_is_not_taken_for_a_lack_of_memory(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(pixels: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(model.clip, "encode_image", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        list(Scorer(model, recipe()).score([picture(1)]))
+        list(score.Scorer(model, recipe()).score([picture(1)]))
 
 
-def test_a_long_word_does_not_hold_up_the_tokenizer(model: LoadedModel) -> None:
+def test_a_long_word_does_not_hold_up_the_tokenizer(model) -> None:
     import time
 
     start = time.process_time()
-    TextEncoder(model.clip, model.tokenizer, model.device).encode(["ж" * 2000, "字" * 2000])
+    text_encoder(model).encode(["ж" * 2000, "字" * 2000])
     assert time.process_time() - start < 10

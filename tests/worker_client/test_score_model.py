@@ -3,18 +3,18 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
-import torch
 from PIL import Image
 
 from laion_protocol import ModelSpec
+from tests.late import Late
 from tests.worker_client.tiny_clip import CONFIG, make_tiny_clip, sha256, spec_of
-from worker_client.pipeline import score_model
 from worker_client.pipeline.model_files import ModelFiles, ModelUnavailable, ModelUnusable
-from worker_client.pipeline.score_model import load, precision
 
-CPU = torch.device("cpu")
+PIPELINE = "worker_client.pipeline"
+torch = Late("torch")
+open_clip = Late("open_clip")
+score_model = Late(f"{PIPELINE}.score_model")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_a_model_from_files_is_the_one_open_clip_loads(
     tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path
 ) -> None:
     spec, files = tiny
-    model = load(spec, files, device="cpu")
+    model = score_model.load(spec, files, device="cpu")
 
     (tmp_path / "open_clip_config.json").write_bytes(files.config.read_bytes())
     (tmp_path / "open_clip_model.safetensors").write_bytes(files.weights.read_bytes())
@@ -49,7 +49,7 @@ def test_a_config_without_a_wrapper_is_taken_with_open_clips_usual_preparation(
 ) -> None:
     plain = ModelFiles(tmp_path / "plain.json", tiny[1].weights)
     plain.config.write_text(json.dumps(CONFIG["model_cfg"]))
-    model = load(spec_of(plain), plain, device="cpu")
+    model = score_model.load(spec_of(plain), plain, device="cpu")
     assert model.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
 
 
@@ -60,7 +60,7 @@ def test_files_that_are_not_the_recipes_are_refused(
     for field, path in (("config_sha256", files.config), ("weights_sha256", files.weights)):
         other = spec.model_copy(update={field: "0" * 64})
         with pytest.raises(ModelUnusable, match=f"{path.name} has the SHA-256 .* fetch it again"):
-            load(other, files)
+            score_model.load(other, files)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_config_that_is_no_model_is_refused_in_words(
     files = ModelFiles(tmp_path / "c.json", tiny[1].weights)
     files.config.write_bytes(content)
     with pytest.raises(ModelUnusable, match=complaint):
-        load(spec_of(files), files, device="cpu")
+        score_model.load(spec_of(files), files, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_a_config_cannot_ask_for_memory_that_its_weights_do_not_fill(
     def build(*args: object) -> None:
         raise AssertionError("memory is taken")
 
-    monkeypatch.setattr(score_model, "_build", build)
+    monkeypatch.setattr(f"{PIPELINE}.score_model._build", build)
     files = ModelFiles(tmp_path / "c.json", tiny[1].weights)
     files.config.write_text(json.dumps({**CONFIG["model_cfg"], "vision_cfg": vision}))
     with pytest.raises(ModelUnusable, match=r"that takes \d{8,} bytes of memory"):
-        load(spec_of(files), files, device="cpu")
+        score_model.load(spec_of(files), files, device="cpu")
 
 
 def test_weights_of_half_precision_are_taken(
@@ -166,7 +166,7 @@ def test_weights_of_half_precision_are_taken(
 
     files = ModelFiles(tiny[1].config, tmp_path / "half.safetensors")
     save_file({k: v.half() for k, v in load_file(tiny[1].weights).items()}, files.weights)
-    assert load(spec_of(files), files, device="cpu").dtype == torch.float32
+    assert score_model.load(spec_of(files), files, device="cpu").dtype == torch.float32
 
 
 def test_weights_are_never_unpickled(tiny: tuple[ModelSpec, ModelFiles], tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_weights_are_never_unpickled(tiny: tuple[ModelSpec, ModelFiles], tmp_pat
     files = ModelFiles(tiny[1].config, tmp_path / "w.safetensors")
     files.weights.write_bytes(pickle.dumps(Trap()).ljust(2**22, b"\0"))
     with pytest.raises(ModelUnusable, match="does not fit the model"):
-        load(spec_of(files), files, device="cpu")
+        score_model.load(spec_of(files), files, device="cpu")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -188,13 +188,13 @@ def test_a_preparation_that_the_decoder_does_not_do_is_refused(
     squash = {**CONFIG, "preprocess_cfg": {"resize_mode": "squash"}}
     files.config.write_text(json.dumps(squash))
     with pytest.raises(ModelUnusable, match="update laion-worker"):
-        load(spec_of(files), files, device="cpu")
+        score_model.load(spec_of(files), files, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["no-such-weights", "/etc/hostname", "../../x.safetensors"])
 def test_a_name_that_open_clip_does_not_know_is_refused(name: str) -> None:
     with pytest.raises(ModelUnusable, match="knows no weights"):
-        load(ModelSpec(architecture="ViT-B-32", pretrained=name))
+        score_model.load(ModelSpec(architecture="ViT-B-32", pretrained=name))
 
 
 def test_weights_that_cannot_be_downloaded_are_told_in_one_sentence(
@@ -203,17 +203,17 @@ def test_weights_that_cannot_be_downloaded_are_told_in_one_sentence(
     def offline(*args: object, **options: object) -> str:
         raise FileNotFoundError("Failed to download file")
 
-    monkeypatch.setattr(score_model, "download_pretrained_from_hf", offline)
+    monkeypatch.setattr(f"{PIPELINE}.score_model.download_pretrained_from_hf", offline)
     with pytest.raises(ModelUnavailable, match="could not be downloaded; check the network"):
-        load(ModelSpec(architecture="ViT-B-32", pretrained="laion2b_s34b_b79k"))
+        score_model.load(ModelSpec(architecture="ViT-B-32", pretrained="laion2b_s34b_b79k"))
 
 
 def test_only_a_large_model_on_a_cpu_that_can_is_rounded_to_bf16(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(score_model, "_cpu_multiplies_bf16", lambda: True)
-    assert precision(CPU, 150_000_000) == "bf16"
-    assert precision(CPU, 100_000) == "fp32"
-    monkeypatch.setattr(score_model, "_cpu_multiplies_bf16", lambda: False)
-    assert precision(CPU, 150_000_000) == "fp32"
-    assert precision(torch.device("mps"), 150_000_000) == "fp32"
+    monkeypatch.setattr(f"{PIPELINE}.score_model._cpu_multiplies_bf16", lambda: True)
+    assert score_model.precision(torch.device("cpu"), 150_000_000) == "bf16"
+    assert score_model.precision(torch.device("cpu"), 100_000) == "fp32"
+    monkeypatch.setattr(f"{PIPELINE}.score_model._cpu_multiplies_bf16", lambda: False)
+    assert score_model.precision(torch.device("cpu"), 150_000_000) == "fp32"
+    assert score_model.precision(torch.device("mps"), 150_000_000) == "fp32"

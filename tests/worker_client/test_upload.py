@@ -5,7 +5,9 @@ import pytest
 from laion_protocol import (
     Counts,
     JobState,
+    LeaseLost,
     Manifest,
+    Outcome,
     SourceDigest,
     StorageFull,
     Unavailable,
@@ -92,6 +94,38 @@ async def test_a_tracker_without_room_is_waited_for() -> None:
     await deliver(tracker, "l", Path(), manifest(), said, STORE)  # type: ignore[arg-type]
     assert tracker.has == list(NAMES)
     assert said.lines == ["waiting for the tracker: no room"]
+
+
+class Closed(Tracker):
+    """A tracker that wants no file under this lease any more."""
+
+    def __init__(self, answer: Receipt | LeaseLost) -> None:
+        super().__init__()
+        self.answer = answer
+        self.completed = 0
+
+    async def plan_uploads(self, lease_id: str, files: tuple[FileEntry, ...]) -> UploadPlan:
+        raise LeaseLost("another worker's result of the job was accepted")
+
+    async def complete(self, lease_id: str, completion: Completion) -> Receipt:
+        self.completed += 1
+        if isinstance(self.answer, LeaseLost):
+            raise self.answer
+        return self.answer
+
+
+async def test_a_shard_that_nobody_wants_the_files_of_is_handed_in_all_the_same() -> None:
+    receipt = Receipt(job="c/1", state=JobState.ACCEPTED, outcome=Outcome.SUPERSEDED)
+    tracker = Closed(receipt)
+    assert await deliver(tracker, "l", Path(), manifest(), Said(), STORE) == receipt  # type: ignore[arg-type]
+    assert tracker.completed == 1
+
+
+async def test_a_lease_that_is_lost_for_good_is_told_once() -> None:
+    tracker = Closed(LeaseLost("another worker has the job now"))
+    with pytest.raises(LeaseLost, match="has the job now"):
+        await deliver(tracker, "l", Path(), manifest(), Said(), STORE)  # type: ignore[arg-type]
+    assert tracker.completed == 1
 
 
 async def test_a_file_that_was_garbled_on_the_way_is_sent_again() -> None:

@@ -8,6 +8,7 @@ from laion_protocol import Conflict, CrawlState, Unavailable
 from laion_protocol.messages import CrawlAdded, NewCrawl
 
 from . import keys
+from .ids import new_secret
 from .reader import QueueReader
 from .records import RetryPolicy
 from .scripts import Script
@@ -91,7 +92,7 @@ class CrawlVerbs(QueueReader):
             Conflict: it has accepted results, or jobs that are leased or being verified.
         """
         while True:
-            reply = await self._run(_REMOVE, name, _REMOVED_AT_ONCE)
+            reply = await self._run(_REMOVE, name, new_secret(), _REMOVED_AT_ONCE)
             match reply[0]:
                 case "removed":
                     return

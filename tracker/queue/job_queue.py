@@ -1,24 +1,23 @@
-"""`JobQueue`: every change of a job's state, each one a single atomic script."""
+"""`JobQueue`: every change of a job's state, each one a single atomic script.
+
+redis-py sends a script again when the line breaks before its answer came. So each script may come
+twice with the same arguments; its header says what the second one is answered.
+"""
 
 import json
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from laion_protocol import (
-    Counts,
     CrawlState,
     FailureClass,
     IdleReason,
     InvalidRequest,
-    LeaseLost,
     Manifest,
     NotFound,
     Stage,
@@ -26,22 +25,18 @@ from laion_protocol import (
 from laion_protocol.messages import Progress, Receipt
 
 from . import replies
-from .crawl_verbs import CrawlVerbs
+from .check_verbs import MAX_COUNT, CheckVerbs, clean
 from .ids import JobRef, LeaseRef, new_secret
 from .reader import milliseconds, to_milliseconds
-from .records import Extended, HeldLease, RetryPolicy, Seen, Submission, Verdict
+from .records import Extended, HeldLease, RetryPolicy, Seen, Verdict
 from .scripts import Script
 
-log = logging.getLogger(__name__)
-
-_MAX_COUNT: Final = 10**9  #: of one shard; Redis's counters (2**63) hold those of 10**8 such jobs
-_MAX_MESSAGE: Final = 500  #: characters, as `laion_protocol.messages.Reason`
 _REQUEUED_AT_ONCE: Final = 250  #: jobs in one script, which nothing else can interrupt
 _CANCELLED_AT_ONCE: Final = 500  #: jobs in one script
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  #: `laion_protocol.messages.Name`
 
 
-class JobQueue(CrawlVerbs):
+class JobQueue(CheckVerbs):
     """The jobs of all crawls. Safe to use from many tasks and many processes at once."""
 
     def __init__(
@@ -142,7 +137,7 @@ class JobQueue(CrawlVerbs):
             InvalidRequest: over 10**9 pairs (no chunk has so many), or another stage's manifest.
         """
         ref = LeaseRef.parse(lease_id)
-        if manifest.counts.pairs > _MAX_COUNT:
+        if manifest.counts.pairs > MAX_COUNT:
             raise InvalidRequest(f"{manifest.counts.pairs} pairs in one chunk cannot be")
         args = (account, manifest.model_dump_json(), manifest.stage, _replica(manifest))
         return replies.to_receipt(await self._run_for(_COMPLETE, ref, *args), ref.job)
@@ -168,7 +163,7 @@ class JobQueue(CrawlVerbs):
             LeaseLost: this lease no longer holds the job.
         """
         ref = LeaseRef.parse(lease_id)
-        reply = await self._run_for(_RELEASE, ref, account, _clean(reason))
+        reply = await self._run_for(_RELEASE, ref, account, clean(reason))
         return replies.to_receipt(reply, ref.job)
 
     async def fail(
@@ -180,61 +175,7 @@ class JobQueue(CrawlVerbs):
             LeaseLost: this lease no longer holds the job.
         """
         ref = LeaseRef.parse(lease_id)
-        reply = await self._run_for(_FAIL, ref, account, _clean(message), failure_class)
-        return replies.to_receipt(reply, ref.job)
-
-    # ── the verifier's verbs ─────────────────────────────────────────────────────────────────
-
-    async def claim_verification(self, crawl: str, visibility: timedelta) -> Submission | None:
-        """The shard that waits longest, or None; no other caller gets it for `visibility`.
-
-        A verifier that dies is thereby forgotten: the shard comes up again. A shard whose stored
-        manifest cannot be read is rejected here, so that it keeps nobody from the others.
-
-        Raises:
-            NotFound: no such crawl.
-        """
-        while True:
-            reply = await self._run(_CLAIM_VERIFICATION, crawl, milliseconds(visibility))
-            if reply[0] == "none":
-                return None
-            try:
-                return replies.to_submission(reply[1], crawl)
-            except ValidationError as error:
-                lease_id, reason = replies.lease_id(reply[1], crawl), replies.unreadable(error)
-            log.warning("rejected unseen: %s: %s", lease_id.rpartition("~")[0], reason)
-            with suppress(LeaseLost):  # another process was faster
-                await self.reject(lease_id, reason)
-
-    async def accept(self, lease_id: str, counts: Counts, size: int) -> Receipt:
-        """Make a verified shard part of the dataset, with credit; safe to repeat.
-
-        A verified intermediate (stage fetch) becomes the job's: it is pending again, to be scored.
-
-        Args:
-            lease_id: of the submission.
-            counts: as the tracker recomputed them.
-            size: bytes of the shard's files.
-
-        Raises:
-            LeaseLost: the shard is not (or no longer) being verified.
-            ValueError: more than 10**9 pairs, or a size that is no size.
-        """
-        ref = LeaseRef.parse(lease_id)
-        if counts.pairs > _MAX_COUNT or not 0 <= size < 2**40:
-            raise ValueError(f"{counts.pairs} pairs in {size} bytes cannot be counted")
-        drops = [part for reason, count in counts.drops.items() for part in (reason, count)]
-        reply = await self._run_for(_ACCEPT, ref, counts.kept, counts.pairs, size, *drops)
-        return replies.to_receipt(reply, ref.job)
-
-    async def reject(self, lease_id: str, message: str) -> Receipt:
-        """End the attempt as invalid; the job waits for another try, or is dead. Safe to repeat.
-
-        Raises:
-            LeaseLost: the shard is not (or no longer) being verified.
-        """
-        ref = LeaseRef.parse(lease_id)
-        reply = await self._run_for(_REJECT, ref, _clean(message))
+        reply = await self._run_for(_FAIL, ref, account, clean(message), failure_class)
         return replies.to_receipt(reply, ref.job)
 
     # ── the tracker's and the admin's verbs ──────────────────────────────────────────────────
@@ -257,11 +198,11 @@ class JobQueue(CrawlVerbs):
         """
         cancelled = 0
         for crawl in await self.crawls():
-            some = _CANCELLED_AT_ONCE
-            while some == _CANCELLED_AT_ONCE:  # there may be more
-                args = (account, worker or "", _clean(reason), _CANCELLED_AT_ONCE)
+            more = "1"
+            while more:
+                args = (account, worker or "", clean(reason), _CANCELLED_AT_ONCE)
                 try:
-                    _, some = await self._run(_CANCEL, crawl.name, *args)
+                    _, some, more = await self._run(_CANCEL, crawl.name, new_secret(), *args)
                 except NotFound:  # removed meanwhile
                     break
                 cancelled += some
@@ -303,7 +244,7 @@ class JobQueue(CrawlVerbs):
                     if dry_run:
                         reply = await self._run(_REQUEUE_PREVIEW, crawl, since, *indexes)
                     else:
-                        what = (_clean(reason), since, state, seen_at, action)
+                        what = (new_secret(), clean(reason), since, state, seen_at, action)
                         reply = await self._run(_REQUEUE, crawl, *what, *indexes)
                 except NotFound:  # no such crawl: its jobs are unknown
                     break
@@ -318,14 +259,7 @@ def _replica(manifest: Manifest) -> str:
     return json.dumps(said)
 
 
-def _clean(message: str) -> str:
-    """A stranger's message, bounded, and fit for Redis and JSON."""
-    return message[:_MAX_MESSAGE].encode("utf-8", "replace").decode()
-
-
 _LEASE, _EXTEND, _COMPLETE = Script("lease"), Script("extend"), Script("complete")
 _REPLICATE, _RELEASE, _FAIL = Script("replicate"), Script("release"), Script("fail")
-_CLAIM_VERIFICATION = Script("claim_verification")
-_ACCEPT, _REJECT = Script("accept"), Script("reject")
 _CANCEL = Script("cancel")
 _REAP, _REQUEUE, _REQUEUE_PREVIEW = Script("reap"), Script("requeue"), Script("requeue_preview")

@@ -22,10 +22,11 @@ Cluster's hash tag: all keys of a crawl live on one node, so each script, which 
                        state; attempt (leases so far); holder (the attempt that holds the job, or
                        whose shard is verified); since (attempts up to here are forgiven);
                        shun (account that should not get it next); progress (JSON);
-                       manifest (JSON); a:N (JSON) for each of the last 40 attempts: lease,
-                       account, worker, leased_at, stage (fetch | score; absent: hybrid), and once
-                       it ended: outcome, ended_at, class, message, charged; late, when its shard
-                       came after its deadline; r:N (JSON) for attempts whose shard lost to another
+                       manifest (JSON); claim (id of the last claim of it by a verifier);
+                       a:N (JSON) for each of the last 40 attempts: lease, account, worker,
+                       leased_at, stage (fetch | score; absent: hybrid), and once it ended:
+                       outcome, ended_at, class, message, charged; late, when its shard came after
+                       its deadline; r:N (JSON) for attempts whose shard lost to another
                        one: pairs_sha256, pairs, kept, at.
                        stage: absent, or `score` from an accepted intermediate until the job is
                        accepted, or brought back from the dead; as long as it is there, so is
@@ -37,8 +38,10 @@ Cluster's hash tag: all keys of a crawl live on one node, so each script, which 
     beats       zset   J -> last heartbeat, ms: leased jobs
     held:A/W    set    J: the jobs leased to worker W of account A
     held:A      set    J: the jobs leased to any worker of account A
-    failures:A/W  list  "leased_at ended_at outcome" (ms) of the last 20 endings that this worker is
-                       to blame for since a result of it was accepted; gone a day after the last
+    failures:A/W  list  "leased_at ended_at outcome worker" (ms) of the last 20 endings that this
+                       worker is to blame for since a result of it was accepted; gone a day after
+                       the last
+    failures:A  list   the same of the last 100, since a result of any of the account's workers
     verifying   zset   J -> may be claimed from, ms: jobs whose shard, or intermediate, is to be
                        checked
     dead        zset   J -> since when, ms
@@ -46,6 +49,8 @@ Cluster's hash tag: all keys of a crawl live on one node, so each script, which 
                        after an attempt of stage score the account that fetched: the accepted jobs
     action:ID   hash   J -> how the job was before an admin's action changed it (JSON), for a day
     undone:ID   set    J: those of them that `undo` has put back, for a day
+    call:ID     string what a call was answered, JSON, in case that its client sends it again; for a
+                       minute
     counts      hash   attempts, fetched (intermediates accepted), pairs, kept, bytes, drop:REASON
     credits     hash   jobs:ACCOUNT, kept:ACCOUNT, fetched:ACCOUNT
     rate:H      hash   minute -> shards accepted in it; H and minute count from 1970; a day's worth
@@ -87,9 +92,9 @@ def credits(crawl: str) -> str:
     return f"crawl:{{{crawl}}}:credits"
 
 
-def failures(crawl: str, account: str, worker: str) -> str:
-    """What speaks against a worker."""
-    return f"crawl:{{{crawl}}}:failures:{account}/{worker}"
+def failures(crawl: str, account: str, worker: str | None = None) -> str:
+    """What speaks against a worker, or with None against the workers of an account."""
+    return f"crawl:{{{crawl}}}:failures:{account}" + (f"/{worker}" if worker else "")
 
 
 def events(crawl: str) -> str:

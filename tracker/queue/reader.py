@@ -1,5 +1,6 @@
 """`QueueReader`: what the queue can be asked without changing it."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from laion_protocol import NotFound
 from laion_protocol.messages import Receipt
 
-from . import keys, replies
+from . import job_views, keys, replies
 from .ids import JobRef, LeaseRef
 from .paths import PathCache
 from .permutation import Permutation
@@ -140,6 +141,24 @@ class QueueReader:
             return False
         return bool(kept)
 
+    async def live(self, lease_ids: Iterable[str]) -> set[str]:
+        """Those of these leases that may still bring what they are at work on: they hold a job
+        that is leased or being verified, or their intermediate waits to be scored."""
+        by_crawl: defaultdict[str, list[LeaseRef]] = defaultdict(list)
+        for ref in map(LeaseRef.parse, lease_ids):
+            by_crawl[ref.job.crawl].append(ref)
+        live: set[str] = set()
+        for crawl, refs in by_crawl.items():
+            for start in range(0, len(refs), _LOOKED_AT):
+                some = refs[start : start + _LOOKED_AT]
+                args = [part for ref in some for part in (ref.job.index, ref.secret)]
+                try:
+                    _, flags = await self._run(_LIVE, crawl, *args)
+                except NotFound:  # removed
+                    break
+                live.update(str(ref) for ref, flag in zip(some, flags, strict=True) if flag)
+        return live
+
     async def stats(self, crawl: str, *, silent_for: timedelta) -> QueueStats:
         """The crawl's numbers; `stale` counts leases without a heartbeat for `silent_for`.
 
@@ -168,7 +187,7 @@ class QueueReader:
         chunk = await self.chunk(job)
         reply = replies.check(await _JOB(self._redis, keys.meta(job.crawl), job.index), job)
         turn = Permutation(crawl.jobs, crawl.seed).position(job.index)
-        return replies.to_job_view(reply, job, chunk, turn)
+        return job_views.to_job_view(reply, job, chunk, turn)
 
     async def accepted(self, crawl: str) -> AsyncIterator[str]:
         """The leases of all accepted shards, in no order, over many calls; what is accepted
@@ -222,4 +241,6 @@ def _to_leases(rows: Iterable[replies.Reply], crawl: str) -> Iterable[HeldLease]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN_LEASE, _RECEIPT, _IS_KEPT = Script("open_lease"), Script("receipt"), Script("is_kept")
 _HELD, _VERIFYING, _STALE = Script("held"), Script("verifying"), Script("stale")
-_STATS, _JOB = Script("stats"), Script("job")
+_STATS, _JOB, _LIVE = Script("stats"), Script("job"), Script("live")
+#: Leases in one script, which nothing else can interrupt.
+_LOOKED_AT: Final = 250

@@ -143,6 +143,7 @@ class Submission:
     late: bool  #: handed in after the lease's deadline
     manifest: Manifest
     submitted_at: datetime
+    claim: str = ""  #: by which this verifier may judge it
     stage: Stage = Stage.HYBRID
     fetched: Fetched | None = None  #: at stage score: what was scored
 

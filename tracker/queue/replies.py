@@ -1,4 +1,5 @@
-"""From what the scripts answer to records and errors; the only place that knows their columns."""
+"""From what the scripts answer to records and errors; nobody but this and `job_views` knows their
+columns."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ from pydantic import ValidationError
 from laion_protocol import (
     CrawlState,
     DropReason,
-    FailureClass,
     IdleReason,
     InvalidRequest,
     LeaseLost,
@@ -25,17 +25,11 @@ from laion_protocol.states import JobState
 
 from .ids import JobRef, LeaseRef
 from .records import (
-    Attempt,
-    Chunk,
     Crawl,
     Credit,
     Fetched,
-    Finished,
-    FoundJob,
     HeldLease,
-    JobView,
     QueueStats,
-    Replica,
     Submission,
 )
 
@@ -57,6 +51,7 @@ _LOST: Final = {
     "replica": "another worker's result came first, its own is a replica",
     "superseded": "an admin took the job away",
     "finished": "an admin closed the crawl",
+    "claimed": "another verifier checks its result by now",
     "unknown": "the tracker does not know it, or no longer",
 }
 
@@ -135,13 +130,13 @@ def to_lease(row: Reply, crawl: str) -> HeldLease:
         beat_at=to_time(beat),
         deadline=to_time(deadline),
         progress=Progress.model_validate_json(progress) if progress else Progress(),
-        stage=_stage(attempt),
-        fetched=_to_fetched(fetched, job),
+        stage=to_stage(attempt),
+        fetched=to_fetched(fetched, job),
     )
 
 
-def to_submission(row: Reply, crawl: str) -> Submission:
-    """A submission row of `lua/_rows.lua`.
+def to_submission(row: Reply, crawl: str, claim: str = "") -> Submission:
+    """A submission row of `lua/_rows.lua`; `claim` is the id under which it was claimed.
 
     Raises:
         ValidationError: a manifest is none, or none of this version.
@@ -158,8 +153,9 @@ def to_submission(row: Reply, crawl: str) -> Submission:
         late=attempt.get("late", False),
         manifest=Manifest.model_validate_json(manifest),
         submitted_at=to_time(attempt["submitted_at"]),
-        stage=_stage(attempt),
-        fetched=_to_fetched(fetched, job),
+        claim=claim,
+        stage=to_stage(attempt),
+        fetched=to_fetched(fetched, job),
     )
 
 
@@ -206,52 +202,6 @@ def to_stats(reply: Reply, name: str) -> QueueStats:
     )
 
 
-def to_job_view(reply: Reply, job: JobRef, chunk: Chunk, turn: int) -> JobView:
-    """The answer of `job`. `turn` is the job's position in the order of the crawl."""
-    _, cursor, pairs, finished, lease, not_before = reply
-    fields = to_dict(pairs)
-    state = JobState.ACCEPTED if finished else JobState(fields.get("state", JobState.PENDING))
-    numbers = sorted(int(field[2:]) for field in fields if field.startswith("a:"))
-    attempts = tuple(_to_attempt(number, fields[f"a:{number}"]) for number in numbers)
-    return JobView(
-        job=job,
-        chunk=chunk,
-        state=state,
-        attempts=attempts,
-        lease=to_lease(lease, job.crawl) if lease else None,
-        not_before=to_time(not_before) if not_before else None,
-        ahead=None if fields or finished else turn - cursor,
-        finished=_to_finished(finished) if finished else None,
-        fetched=_to_fetched(fields.get("fetched", ""), job),
-        replicas=tuple(
-            _to_replica(attempt, fields[f"r:{attempt.number}"])
-            for attempt in attempts
-            if f"r:{attempt.number}" in fields
-        ),
-    )
-
-
-def to_found(row: Reply, crawl: str) -> FoundJob:
-    """A row of `look`."""
-    index, state, since, number, attempt, ended, beat, deadline, progress = row
-    last = json.loads(ended) if ended else None
-    is_leased = state == JobState.LEASED
-    return FoundJob(
-        job=JobRef(crawl, index),
-        state=JobState(state),
-        since=to_time(since),
-        attempt=_to_attempt(number, attempt),
-        ended=_to_attempt(last["number"], ended) if last else None,
-        beat_at=to_time(beat) if beat else None,
-        deadline=to_time(deadline) if deadline else None,
-        progress=(
-            (Progress.model_validate_json(progress) if progress else Progress())
-            if is_leased
-            else None
-        ),
-    )
-
-
 def to_credits(fields: dict[str, str]) -> dict[str, Credit]:
     """The hash `credits`."""
     accounts = dict.fromkeys(field.partition(":")[2] for field in fields)
@@ -280,26 +230,13 @@ def to_dict(pairs: Sequence[str]) -> dict[str, str]:
     return dict(zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def _to_attempt(number: int, text: str) -> Attempt:
-    fields = json.loads(text)
-    return Attempt(
-        number=number,
-        account=fields["account"],
-        worker=fields["worker"],
-        leased_at=to_time(fields["leased_at"]),
-        ended_at=to_time(fields["ended_at"]) if "ended_at" in fields else None,
-        outcome=Outcome(fields["outcome"]) if "outcome" in fields else None,
-        failure_class=FailureClass(fields["class"]) if "class" in fields else None,
-        message=fields.get("message", ""),
-        stage=_stage(fields),
-    )
-
-
-def _stage(attempt: dict[str, Any]) -> Stage:
+def to_stage(attempt: dict[str, Any]) -> Stage:
+    """Of an attempt."""
     return Stage(attempt.get("stage", Stage.HYBRID))
 
 
-def _to_fetched(text: str, job: JobRef) -> Fetched | None:
+def to_fetched(text: str, job: JobRef) -> Fetched | None:
+    """`fetched` of a job's hash; None for ''."""
     if not text:
         return None
     fields = json.loads(text)
@@ -308,32 +245,4 @@ def _to_fetched(text: str, job: JobRef) -> Fetched | None:
         account=fields["account"],
         worker=fields["worker"],
         manifest=Manifest.model_validate_json(fields["manifest"]),
-    )
-
-
-def _to_replica(attempt: Attempt, text: str) -> Replica:
-    fields = json.loads(text)
-    return Replica(
-        number=attempt.number,
-        account=attempt.account,
-        worker=attempt.worker,
-        pairs_sha256=fields["pairs_sha256"],
-        pairs=fields["pairs"],
-        kept=fields["kept"],
-        handed_in_at=to_time(fields["at"]),
-    )
-
-
-def _to_finished(record: str) -> Finished:
-    _, account, worker, attempt, late, kept, pairs, size, accepted_at, *rest = record.split(" ")
-    return Finished(
-        account=account,
-        worker=worker,
-        attempt=int(attempt),
-        outcome=Outcome.LATE_OK if late == "1" else Outcome.OK,
-        kept=int(kept),
-        pairs=int(pairs),
-        bytes=int(size),
-        accepted_at=to_time(accepted_at),
-        fetcher=rest[0] if rest else None,
     )

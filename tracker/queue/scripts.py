@@ -6,6 +6,7 @@ several scripts do is written once. The identity's scripts are read in the same 
 
 import hashlib
 import re
+import secrets
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -29,6 +30,12 @@ class Script:
             return await redis.evalsha(self.sha1, 1, key, *args)
         except NoScriptError:  # Redis forgets scripts when it restarts
             return await redis.eval(self.source, 1, key, *args)
+
+
+def new_call() -> str:
+    """An id for one call of a script that is not safe to repeat: the client sends it again with the
+    call when a connection breaks, and the script then answers as before."""
+    return secrets.token_hex(8)
 
 
 def script_text(name: str, package: str = __package__) -> str:

@@ -22,7 +22,7 @@ from laion_protocol import Conflict, InvalidRequest, NotFound
 from laion_protocol.messages import JobFilter
 from laion_protocol.states import JobState
 
-from . import keys, replies
+from . import job_views, keys, replies
 from .ids import JobRef
 from .job_queue import JobQueue
 from .reader import to_milliseconds
@@ -160,7 +160,7 @@ class Selections:
         for crawl, some in jobs.items():
             indexes = [job.index for job in some]
             _, found = replies.check(await _LOOK(self._redis, keys.meta(crawl), *indexes), crawl)
-            rows += [replies.to_found(row, crawl) for row in found]
+            rows += [job_views.to_found(row, crawl) for row in found]
         return rows
 
 

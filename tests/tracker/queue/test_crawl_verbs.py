@@ -158,6 +158,12 @@ async def test_what_is_done_to_a_crawl_that_does_not_exist_says_so(queue, verb):
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────
 
 
+async def lasting(redis):
+    """The crawl's keys that do not go by themselves."""
+    found = await redis.keys(f"crawl:{{{CRAWL}}}:*")
+    return [key for key in found if await redis.ttl(key) < 0]
+
+
 async def test_a_removed_crawl_leaves_nothing_and_its_name_is_free(
     queue, new_crawl, redis, monkeypatch
 ):
@@ -174,7 +180,7 @@ async def test_a_removed_crawl_leaves_nothing_and_its_name_is_free(
     await queue.remove(CRAWL)
 
     assert [crawl.name for crawl in await queue.crawls()] == ["CC-OTHER"]
-    assert await redis.keys(f"crawl:{{{CRAWL}}}:*") == []
+    assert await lasting(redis) == []
     with pytest.raises(NotFound):
         await queue.release(seen.lease_id, "ada", "bye")
     with pytest.raises(NotFound):
@@ -222,7 +228,7 @@ async def test_a_removal_broken_off_is_finished_by_the_next_one_and_blocks_the_n
     with pytest.raises(Unavailable, match="is being removed"):
         await queue.add(new_crawl())
     await queue.remove(CRAWL)
-    assert await redis.keys(f"crawl:{{{CRAWL}}}:*") == []
+    assert await lasting(redis) == []
     await queue.add(new_crawl())
     assert LeaseRef.parse((await queue.lease(CRAWL, "ada", "w")).lease_id).job.crawl == CRAWL
 

@@ -4,7 +4,12 @@ from datetime import timedelta
 import pytest
 
 from laion_protocol import FailureClass, InvalidRequest
-from laion_protocol.events import CrawlAddedEvent, CrawlFinished, ShardAccepted
+from laion_protocol.events import (
+    CrawlAddedEvent,
+    CrawlFinished,
+    CrawlStateChanged,
+    ShardAccepted,
+)
 from tracker.events import EventLog
 from tracker.queue import keys
 
@@ -64,6 +69,25 @@ async def test_a_crawl_that_becomes_finished_again_says_so_with_its_new_numbers(
     story = [entry.event for entry in await events.read("0")]
     told = [(e.accepted, e.dead) for e in story if isinstance(e, CrawlFinished)]
     assert told == [(1, 1), (1, 1), (2, 0)]
+
+
+async def test_what_an_admin_does_to_a_crawl_is_told_once(queue, events, new_crawl):
+    await queue.add(new_crawl())
+    lease = await queue.lease("CC-TEST-1", "ada", "pc")
+    for verb in ("pause", "pause", "resume", "drain"):
+        await getattr(queue, verb)("CC-TEST-1")
+    await queue.release(lease.lease_id, "ada", "bye")
+    await queue.finish("CC-TEST-1")
+    await queue.resume("CC-TEST-1")
+    await queue.drain("CC-TEST-1")
+    await queue.resume("CC-TEST-1")
+    await queue.finish("CC-TEST-1")
+    story = [entry.event for entry in await events.read("0")]
+    told = [event.state for event in story if isinstance(event, CrawlStateChanged)]
+    assert told == [
+        "paused", "active", "draining", "finished", "active", "draining", "finished",
+        "active", "finished",
+    ]  # fmt: skip
 
 
 async def test_each_cursor_continues_where_its_event_ended(queue, events, new_crawl, manifest):

@@ -13,11 +13,11 @@ CRAWL = "CC-TEST-1"
 
 @pytest.fixture
 def against(redis):
-    """The outcomes that speak against a worker of `ann`."""
+    """The outcomes that speak against a worker of `ann`, or with None against all of them."""
 
     async def against(worker="pc", account="ann"):
-        failures = await Failures(redis).of([CRAWL, "another"], account, worker)
-        return [failure.outcome for failure in failures]
+        found = await Failures(redis).of([CRAWL, "another"], account, worker or "pc")
+        return [failure.outcome for failure in found[worker is None]]
 
     return against
 
@@ -58,8 +58,12 @@ async def test_an_accepted_result_wipes_it_all_out(queue, new_crawl, manifest, a
     held = await queue.lease(CRAWL, "ann", "pc")
     await queue.complete(held.lease_id, "ann", manifest())
     assert len(await against()) == 1
+    other = await queue.lease(CRAWL, "ann", "laptop")
+    await queue.fail(other.lease_id, "ann", FailureClass.WORKER, "")
+    assert len(await against(None)) == 2
     await queue.accept(held.lease_id, Counts(pairs=1, kept=1, drops={}), 1)
-    assert await against() == []
+    assert await against() == await against(None) == []
+    assert len(await against("laptop")) == 1
 
 
 async def test_a_lease_that_comes_back_to_life_never_expired(queue, hasty, new_crawl, against):
@@ -70,7 +74,7 @@ async def test_a_lease_that_comes_back_to_life_never_expired(queue, hasty, new_c
     await reaped(hasty)
     assert await against() == [Outcome.FAILED, Outcome.EXPIRED]
     await queue.extend(held.lease_id, "ann", Progress())
-    assert await against() == [Outcome.FAILED]
+    assert await against() == await against(None) == [Outcome.FAILED]
 
 
 async def test_the_last_twenty_are_kept_for_a_day(redis, queue, new_crawl, against):
@@ -78,9 +82,9 @@ async def test_the_last_twenty_are_kept_for_a_day(redis, queue, new_crawl, again
     for _ in range(25):
         held = await queue.lease(CRAWL, "ann", "pc")
         await queue.fail(held.lease_id, "ann", FailureClass.WORKER, "")
-    assert len(await against()) == 20
-    [key] = await redis.keys("*failures*")
-    assert 0 < await redis.ttl(key) <= timedelta(days=1).total_seconds()
+    assert (len(await against()), len(await against(None))) == (20, 25)
+    for key in await redis.keys("*failures*"):
+        assert 0 < await redis.ttl(key) <= timedelta(days=1).total_seconds()
 
 
 async def test_an_admin_can_forgive(redis, queue, new_crawl, against):
@@ -90,12 +94,23 @@ async def test_an_admin_can_forgive(redis, queue, new_crawl, against):
         await queue.fail(held.lease_id, "ann", FailureClass.WORKER, "")
     await Failures(redis).forgive([CRAWL, "another"], "ann", ["pc"])
     assert (await against("pc"), await against("laptop")) == ([], [Outcome.FAILED])
+    assert await against(None) == []
+
+
+async def test_of_an_account_they_are_told_with_the_worker_of_each(redis, queue, new_crawl):
+    await queue.add(new_crawl(files=20))
+    for worker in ("pc", "laptop"):
+        held = await queue.lease(CRAWL, "ann", worker)
+        await queue.fail(held.lease_id, "ann", FailureClass.WORKER, "")
+    [own], both = await Failures(redis).of([CRAWL], "ann", "laptop")
+    assert [failure.worker for failure in both] == ["pc", "laptop"]
+    assert own == both[1]
 
 
 async def test_failures_know_when_their_lease_began_and_ended(redis, queue, new_crawl):
     await queue.add(new_crawl(files=20))
     held = await queue.lease(CRAWL, "ann", "pc")
     await queue.fail(held.lease_id, "ann", FailureClass.WORKER, "")
-    [failure] = await Failures(redis).of([CRAWL], "ann", "pc")
+    [failure], _ = await Failures(redis).of([CRAWL], "ann", "pc")
     [attempt] = (await queue.job(held.job)).attempts
     assert (failure.leased_at, failure.ended_at) == (attempt.leased_at, attempt.ended_at)

@@ -38,8 +38,9 @@ from laion_protocol import (
 )
 from laion_protocol.messages import JobCounts, NewCrawl, Progress
 from tests.tracker.queue.model import DONE, Job, Try
-from tracker.queue import Credit, HeldLease, JobQueue, JobRef, RetryPolicy
+from tracker.queue import Credit, Fetched, HeldLease, JobQueue, JobRef, RetryPolicy
 from tracker.queue.permutation import Permutation
+from tracker.queue.scripts import Script
 
 CRAWL = "CC-MODEL"
 SEED = 5
@@ -49,6 +50,15 @@ RETRY = RetryPolicy(
 MAX_HELD = 2
 MAX_HELD_ACCOUNT = 3
 SCORE_BACKLOG = 1
+REAP = Script("reap").sha1
+#: Sent again, they answer word by word the same; the answers of others tell the time.
+ALIKE = {
+    Script(name).sha1
+    for name in (
+        "add", "lease", "complete", "replicate", "release", "fail", "accept", "reject",
+        "refetch", "requeue", "cancel", "set_state",
+    )
+}  # fmt: skip
 ABLE_TO = [
     frozenset({Stage.HYBRID}),
     frozenset({Stage.FETCH}),
@@ -81,6 +91,22 @@ def at_work(machine):
     return machine.attempts > 0
 
 
+class Resending(Redis):
+    """A client whose line breaks at every `every`-th script, after Redis ran it and before the
+    answer came: it sends the script again, and hands on the answer to that. 0: never."""
+
+    every, calls = 0, 0
+
+    async def evalsha(self, sha, *args):
+        first = await super().evalsha(sha, *args)
+        self.calls += 1
+        if not self.every or self.calls % self.every or sha == REAP:
+            return first  # `reap` tells what it did itself, and no caller depends on it
+        again = await super().evalsha(sha, *args)
+        assert (again == first) if sha in ALIKE else (again[0] == first[0])
+        return again
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Hypothesis calls the rules; each asks the queue and the model, and compares."""
 
@@ -106,7 +132,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.fetched = Counter()
 
     async def connect(self):
-        redis = Redis.from_url(self.redis_url, decode_responses=True)
+        redis = Resending.from_url(self.redis_url, decode_responses=True)
         await redis.flushall()
         return redis
 
@@ -152,11 +178,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     # ── the rules ────────────────────────────────────────────────────────────────────────────
 
-    @initialize(size=st.integers(1, 3))
-    def add(self, size):
+    @initialize(size=st.integers(1, 3), every=st.integers(0, 3))
+    def add(self, size, every):
+        self.redis.every = every
         new = NewCrawl(
             name=CRAWL,
-            base="",
+            base="/",
             paths=tuple(f"{number}.warc" for number in range(size)),
             recipe=Recipe(kind=SourceKind.WARC),
             seed=SEED,
@@ -328,6 +355,18 @@ class QueueMachine(RuleBasedStateMachine):
             self.settle()
         self.expect_receipt(call, attempt, attempt.outcome in DONE)
 
+    @rule(attempt=leases)
+    def lose_the_intermediate(self, attempt):
+        job = attempt.job
+        waits = job.fetched is attempt and job.state is JobState.PENDING
+        fetched = Fetched(
+            lease_id=attempt.lease_id, account=attempt.account, worker=attempt.worker,
+            manifest=manifest_of(attempt.kept, attempt.stage),
+        )  # fmt: skip
+        assert self.run(self.queue.refetch(fetched)) is waits
+        if waits:
+            job.fetched = None
+
     @rule(attempt=leases, newest=st.booleans())
     def reject(self, attempt, newest):
         attempt = self.newest(attempt, newest)
@@ -497,6 +536,7 @@ class QueueMachine(RuleBasedStateMachine):
                 holder = str(job.holder.number) if job.holder else None
                 assert fields.get("holder") == holder
                 assert ("manifest" in fields) == (job.state is JobState.VERIFYING)
+                assert "claim" not in fields or job.state is JobState.VERIFYING
                 to_be_scored = job.fetched and job.state is not JobState.ACCEPTED
                 assert fields.get("stage") == ("score" if to_be_scored else None)
                 if to_be_scored:

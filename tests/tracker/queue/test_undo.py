@@ -62,7 +62,7 @@ async def everything(redis):
     state = {}
     for key in await redis.keys(f"crawl:{{{CRAWL}}}:*"):
         name = key.split("}:")[1]
-        if name.split(":")[0] in ("events", "action", "undone"):
+        if name.split(":")[0] in ("events", "action", "undone", "call"):
             continue
         kind = await redis.type(key)
         if kind in ("zset", "list"):

@@ -13,7 +13,7 @@ local function vacate(j, job, attempt)
   else
     redis.call('ZREM', key('verifying'), j)
   end
-  redis.call('HDEL', job, 'holder', 'progress', 'manifest')
+  redis.call('HDEL', job, 'holder', 'progress', 'manifest', 'claim')
 end
 
 -- Tell that every job is accepted or dead. Call it after a job became one of the two. It is told
@@ -32,6 +32,7 @@ local function finish_if_drained()
   if redis.call('HGET', meta, 'state') == 'draining'
     and redis.call('ZCARD', key('leases')) + redis.call('ZCARD', key('verifying')) == 0 then
     redis.call('HSET', meta, 'state', 'finished')
+    publish({ type = 'crawl_state', state = 'finished' })
   end
 end
 

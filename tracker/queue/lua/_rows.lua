@@ -18,12 +18,16 @@ local function lease_row(j, job, number)
   }
 end
 
--- { j, attempt number, attempt (JSON), manifest (JSON), at stage score `fetched` (JSON), else '' }
+-- { j, attempt number, attempt (JSON), manifest (JSON), at stage score `fetched` (JSON), else '' };
+-- nil for what is in line, but is no shard
 local function submission_row(j)
   local job = key('job:' .. j)
   local number, manifest, fetched =
     unpack(redis.call('HMGET', job, 'holder', 'manifest', 'fetched'))
-  local text = redis.call('HGET', job, 'a:' .. number)
+  local text = number and redis.call('HGET', job, 'a:' .. number)
+  if not text then
+    return nil
+  end
   local scored = fetched and cjson.decode(text).stage == 'score'
   return { tonumber(j), tonumber(number), text, manifest, scored and fetched or '' }
 end

@@ -12,15 +12,15 @@ local function verdict(j, silent_since, state, seen_at)
     return 'unknown'
   end
   local job = key('job:' .. j)
-  local now_is, holder = unpack(redis.call('HMGET', job, 'state', 'holder'))
-  if not (now_is == 'dead' or now_is == 'leased') or (state ~= '' and now_is ~= state) then
+  local now_is, held = redis.call('HGET', job, 'state'), holder_of(job, 'leased')
+  if not (now_is == 'dead' or held) or (state ~= '' and now_is ~= state) then
     return 'unchanged'
   end
   local since
   if now_is == 'dead' then
     since = redis.call('ZSCORE', key('dead'), j)
   else
-    since = load_attempt(job, holder).leased_at
+    since = held.leased_at
   end
   if seen_at > 0 and tonumber(since) > seen_at then
     return 'unchanged'

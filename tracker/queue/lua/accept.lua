@@ -2,12 +2,13 @@
 -- intermediate is made the job's: it waits to be scored, with fresh attempts.
 --
 -- KEYS  1 meta
--- ARGV  1 job   2 secret of the lease   3 kept   4 pairs   5 bytes   6… drop reason, count, …
+-- ARGV  1 job   2 secret of the lease   3 id of the claim, or ''   4 kept   5 pairs   6 bytes
+--       7… drop reason, count, …
 -- Returns {'receipt', 'accepted', 'ok' | 'late_ok', ''} (also when it is sent again)
 --       | {'receipt', state, 'ok' | 'late_ok', ''} for an intermediate (also …)
 --       | {'lost', why} | {'no_job'} | {'no_crawl'}
 
--- include: standing
+-- include: claim
 -- include: ending
 
 local EVERY_ATTEMPT_KEPT = 7 * 24 * 3600 -- s: how long the losers of a job may still come and ask
@@ -22,9 +23,11 @@ if attempt.outcome == 'ok' or attempt.outcome == 'late_ok' then
   return receipt(lease)
 elseif not (lease.holds and lease.state == 'verifying') then
   return lost(lease)
+elseif not has_claim(lease, ARGV[3]) then
+  return { 'lost', 'claimed' }
 end
 
-local kept, pairs_seen, bytes = ARGV[3], ARGV[4], ARGV[5]
+local kept, pairs_seen, bytes = ARGV[4], ARGV[5], ARGV[6]
 local last, manifest, fetched =
   unpack(redis.call('HMGET', job, 'attempt', 'manifest', 'fetched'))
 attempt.outcome, attempt.ended_at = attempt.late and 'late_ok' or 'ok', now
@@ -72,7 +75,7 @@ local counts = key('counts')
 redis.call('HINCRBY', counts, 'kept', kept)
 redis.call('HINCRBY', counts, 'pairs', pairs_seen)
 redis.call('HINCRBY', counts, 'bytes', bytes)
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   redis.call('HINCRBY', counts, 'drop:' .. ARGV[i], ARGV[i + 1])
 end
 redis.call('HINCRBY', key('credits'), 'jobs:' .. attempt.account, 1)

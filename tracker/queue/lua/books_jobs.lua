@@ -22,7 +22,7 @@ end
 
 -- Make a job one that waits for its next lease.
 local function make_pending(j, job)
-  redis.call('HDEL', job, 'holder', 'progress', 'manifest')
+  redis.call('HDEL', job, 'holder', 'progress', 'manifest', 'claim')
   redis.call('HSETNX', job, 'attempt', 0)
   redis.call('HSETNX', job, 'since', 0)
   put_back(j, job, now)
@@ -136,7 +136,7 @@ local function check_finished(j, job, state, places)
   if state and state ~= 'accepted' then
     note('finished_but_' .. state, j, true)
     if repairs then
-      redis.call('HDEL', job, 'progress', 'manifest', 'stage', 'fetched')
+      redis.call('HDEL', job, 'progress', 'manifest', 'claim', 'stage', 'fetched')
       redis.call('HSET', job, 'state', 'accepted')
       redis.call('EXPIRE', job, 7 * 24 * 3600)
     end

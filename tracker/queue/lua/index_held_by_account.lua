@@ -12,8 +12,7 @@ local found = redis.call('ZSCAN', key('leases'), ARGV[1], 'COUNT', ARGV[2])
 for i = 1, #found[2], 2 do
   local j = found[2][i]
   local job = key('job:' .. j)
-  local number = redis.call('HGET', job, 'holder')
-  local attempt = number and load_attempt(job, number)
+  local attempt = holder_of(job, 'leased')
   if attempt then
     take_hold(j, attempt)
   end

@@ -14,10 +14,10 @@ local total, cursor = unpack(redis.call('HMGET', meta, 'total', 'cursor'))
 if tonumber(j) >= tonumber(total) then
   return { 'no_job' }
 end
-local state, holder = unpack(redis.call('HMGET', job, 'state', 'holder'))
+local holder = redis.call('HGET', job, 'holder')
 return {
   'job', tonumber(cursor), redis.call('HGETALL', job),
   redis.call('HGET', key('finished'), j) or '',
-  state == 'leased' and lease_row(j, job, holder) or {},
+  holder_of(job, 'leased') and lease_row(j, job, holder) or {},
   redis.call('ZSCORE', key('retry'), j) or redis.call('ZSCORE', key('score'), j) or '',
 }

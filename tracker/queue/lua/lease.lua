@@ -3,7 +3,8 @@
 -- Jobs that were tried before come first, those due longest ahead. One that this account failed or
 -- handed back last is passed over, and given to it only when nothing else is left. Intermediates
 -- that wait to be scored come after all others, unless too many wait.
--- Asked again with the same secret, it answers the same.
+-- Asked again with the same secret, it answers the same. A caller that lost the secret too asks
+-- `held`.
 --
 -- KEYS  1 meta
 -- ARGV  1 account   2 worker   3 secret of the new lease   4 lease duration, ms
@@ -23,14 +24,16 @@
 local LOOK_AHEAD = 8 -- due jobs looked at, so that a long list of one's own failures costs little
 
 local account, worker, secret = ARGV[1], ARGV[2], ARGV[3]
-local held = held_by_worker(account, worker)
+local holds = 0
 -- a client whose connection broke before the answer came asks once more, with the same secret
-local holds = redis.call('SMEMBERS', held)
-for _, j in ipairs(holds) do
-  local job = key('job:' .. j)
-  local number = redis.call('HGET', job, 'holder')
-  if load_attempt(job, number).lease == secret then
-    return { 'leased', lease_row(j, job, number) }
+for _, j in ipairs(redis.call('SMEMBERS', held_by_worker(account, worker))) do
+  local attempt, number = hold_of(j, account, worker)
+  if not attempt then
+    drop_hold(j, account, worker)
+  elseif attempt.lease == secret then
+    return { 'leased', lease_row(j, key('job:' .. j), number) }
+  else
+    holds = holds + 1
   end
 end
 
@@ -38,7 +41,7 @@ local state, total, cursor, seed =
   unpack(redis.call('HMGET', meta, 'state', 'total', 'cursor', 'seed'))
 if state ~= 'active' then
   return { 'idle', state == 'finished' and 'no_work' or state }
-elseif #holds >= tonumber(ARGV[5])
+elseif holds >= tonumber(ARGV[5])
   or redis.call('SCARD', held_by_account(account)) >= tonumber(ARGV[6]) then
   return { 'idle', 'quota' }
 end

@@ -17,12 +17,14 @@ for _, j in ipairs(ARGV) do
     unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'progress'))
   if state and state ~= 'accepted' then
     local number, attempt, ended = its_attempts(job, state, last, holder)
-    table.insert(rows, {
-      tonumber(j), state, tonumber(in_state_since(j, state, attempt)),
-      number, cjson.encode(attempt), ended and cjson.encode(ended) or '',
-      redis.call('ZSCORE', key('beats'), j) or '', redis.call('ZSCORE', key('leases'), j) or '',
-      progress or '',
-    })
+    if attempt then
+      table.insert(rows, {
+        tonumber(j), state, tonumber(in_state_since(j, state, attempt)),
+        number, cjson.encode(attempt), ended and cjson.encode(ended) or '',
+        redis.call('ZSCORE', key('beats'), j) or '', redis.call('ZSCORE', key('leases'), j) or '',
+        progress or '',
+      })
+    end
   end
 end
 return { 'jobs', rows }

@@ -5,7 +5,7 @@
 --
 -- KEYS  1 meta
 -- ARGV  1 how many at most   2 how long nobody ran this if the tracker was away, ms
--- Returns {'reaped', how many} | {'no_crawl'}
+-- Returns {'reaped', how many} (sent again: of what has run out since) | {'no_crawl'}
 
 -- include: known
 -- include: ending
@@ -22,8 +22,12 @@ end
 local expired = redis.call('ZRANGE', key('leases'), '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, j in ipairs(expired) do
   local job = key('job:' .. j)
-  local number = tonumber(redis.call('HGET', job, 'holder'))
-  end_attempt(j, job, number, load_attempt(job, number), 'expired',
-    'no heartbeat came before the deadline')
+  local attempt, number = holder_of(job, 'leased')
+  if attempt then
+    end_attempt(j, job, number, attempt, 'expired', 'no heartbeat came before the deadline')
+  else -- nobody's: it would come up for ever; the books tell what became of the job
+    redis.call('ZREM', key('leases'), j)
+    redis.call('ZREM', key('beats'), j)
+  end
 end
 return { 'reaped', #expired }

@@ -1,11 +1,16 @@
 -- Remove a crawl that nobody has done anything for yet, in slices.
 --
 -- KEYS  1 meta
--- ARGV  1 how many jobs at most
--- Returns {'removed'} | {'more'} (ask again) | {'busy', jobs leased or verified}
---       | {'worked', results accepted} | {'no_crawl'}
+-- ARGV  1 id of the call   2 how many jobs at most
+-- Returns {'removed'} (also when it is sent again) | {'more'} (ask again, as another call)
+--       | {'busy', jobs leased or verified} | {'worked', results accepted} | {'no_crawl'}
 
--- include: crawl
+-- include: once
+
+local again = first_answer(ARGV[1])
+if again then
+  return again
+end
 
 local removing = key('removing')
 if redis.call('EXISTS', meta) == 1 then
@@ -22,7 +27,7 @@ elseif redis.call('EXISTS', removing) == 0 then
   return { 'no_crawl' }
 end
 
-local left = tonumber(ARGV[1])
+local left = tonumber(ARGV[2])
 for _, place in ipairs({ 'retry', 'dead' }) do
   local popped = redis.call('ZPOPMIN', key(place), left)
   for i = 1, #popped, 2 do
@@ -31,7 +36,7 @@ for _, place in ipairs({ 'retry', 'dead' }) do
   left = left - #popped / 2
 end
 if left == 0 then
-  return { 'more' }
+  return answer(ARGV[1], { 'more' })
 end
 redis.call('UNLINK', key('paths'), key('counts'), key('credits'), key('events'), removing)
-return { 'removed' }
+return answer(ARGV[1], { 'removed' })

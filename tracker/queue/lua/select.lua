@@ -17,8 +17,13 @@ local zset, most, filter = key(ARGV[1]), tonumber(ARGV[5]), cjson.decode(ARGV[6]
 local function fits(j)
   local job = key('job:' .. j)
   local state, last, holder = unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder'))
+  if not state then
+    return false -- a stray, which is for the books
+  end
   local _, attempt, ended = its_attempts(job, state, last, holder)
-  if filter.since and in_state_since(j, state, attempt) > filter.since
+  if not attempt then
+    return false
+  elseif filter.since and in_state_since(j, state, attempt) > filter.since
     or filter.account and attempt.account ~= filter.account
     or filter.worker and attempt.worker ~= filter.worker then
     return false

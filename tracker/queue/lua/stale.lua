@@ -11,6 +11,9 @@ local silent =
   redis.call('ZRANGE', key('beats'), '-inf', now - ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
 for _, j in ipairs(silent) do
   local job = key('job:' .. j)
-  table.insert(rows, lease_row(j, job, redis.call('HGET', job, 'holder')))
+  local attempt, number = holder_of(job, 'leased')
+  if attempt then
+    table.insert(rows, lease_row(j, job, number))
+  end
 end
 return { 'leases', redis.call('ZCOUNT', key('beats'), '-inf', now - ARGV[1]), rows }

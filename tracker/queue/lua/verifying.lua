@@ -8,6 +8,9 @@
 
 local rows = {}
 for _, j in ipairs(redis.call('ZRANGE', key('verifying'), 0, ARGV[1] - 1)) do
-  table.insert(rows, submission_row(j))
+  local row = submission_row(j)
+  if row then
+    table.insert(rows, row)
+  end
 end
 return { 'submissions', rows }
