@@ -3,7 +3,7 @@
     python -m benchmarks.dedupe [--keys 1000000]
 
 Both get the same keys in questions of 10,000, in the same run. Redis gets `GETBIT` and `SETBIT` in
-pipelines, eight for each key, over a unix socket.
+pipelines, eight for each key, over a unix socket. The last line is `BENCH {json}`.
 """
 
 import argparse
@@ -22,8 +22,10 @@ from tracker.dedupe.pair_index import PairIndex
 from tracker.private_redis import PrivateRedis
 
 from .timing import Figure, table
+from .tracker_process import bench_line
 
 _QUESTION = 10_000
+_OF_A_LEASE = 200_000  # keys, as a part of an archive file has
 _REDIS_QUESTIONS = 3  # it takes a second for each
 _BITS = 2**24
 _HASHES = 8
@@ -64,6 +66,19 @@ async def redis_rates(directory: Path, questions: list[Keys]) -> tuple[float, fl
             return rate(commit, questions), rate(ask, questions)
 
 
+class Asking:
+    """Jobs that ask in turn: each has a lease, which takes so many keys and no more."""
+
+    def __init__(self, index: PairIndex, crawl: str) -> None:
+        self._index, self._crawl, self._asked = index, crawl, 0
+
+    def __call__(self, keys: Keys) -> object:
+        """Ask for the job whose turn it is."""
+        job = f"{self._crawl}/{self._asked // _OF_A_LEASE}"
+        self._asked += len(keys)
+        return self._index.ask(job, f"lease of {job}", keys, account=job)
+
+
 async def measure(count: int) -> str:
     """The whole report."""
     random = np.random.default_rng(1)
@@ -74,14 +89,15 @@ async def measure(count: int) -> str:
         directory = Path(name)
         index = PairIndex(directory / "d", capacity=count, rate=1e-3, slots=2**24, reserve_for=3600)
         speeds = {
-            "ask, all new: looked up and reserved": rate(
-                lambda k: index.ask("c/1", "l", k), questions
-            ),
-            "ask again": rate(lambda k: index.ask("c/1", "l", k), questions),
-            "ask, another job has them": rate(lambda k: index.ask("c/2", "l", k), questions),
+            "ask, all new: looked up and reserved": rate(Asking(index, "c"), questions),
+            "ask again": rate(Asking(index, "c"), questions),
+            "ask, another job has them": rate(Asking(index, "d"), questions),
             "commit, synced to disk": rate(index.commit, questions),
-            "ask, all known": rate(lambda k: index.ask("c/2", "l", k), questions),
+            "ask, all known": rate(Asking(index, "d"), questions),
         }
+        began = time.perf_counter()
+        freed = index.free(index.holders())
+        free_ms = 1000 * (time.perf_counter() - began)
         few = questions[:_REDIS_QUESTIONS]
         setting, baseline = await redis_rates(directory, few)
         speeds = {"Redis bitmap, look up": baseline, "Redis bitmap, set": setting, **speeds}
@@ -94,6 +110,20 @@ async def measure(count: int) -> str:
         [
             table("which pairs are new, 10,000 to a question", "keys", figures),
             f"  filter for {count:,} keys at 0.001: {bits:.1f} bits a key, measured {wrong:.5f}",
+            f"  {freed:,} reservations of {index.look()[1]:,} slots freed in {free_ms:.1f} ms",
+            bench_line(
+                {
+                    "keys": count,
+                    "ask_new_per_s": round(speeds["ask, all new: looked up and reserved"]),
+                    "ask_known_per_s": round(speeds["ask, all known"]),
+                    "commit_per_s": round(speeds["commit, synced to disk"]),
+                    "redis_look_up_per_s": round(baseline),
+                    "redis_set_per_s": round(setting),
+                    "false_positives": wrong,
+                    "bits_per_key": bits,
+                    "free_ms": free_ms,
+                }
+            ),
         ]
     )
 

@@ -16,7 +16,7 @@ def open_store(settings: Settings) -> ShardStore:
         NoStore: what is named is no bucket, or there is no key for it.
     """
     if not settings.store_url:
-        return LocalStore(settings.data)
+        return LocalStore(settings.data, quota=settings.max_store_bytes)
     # Only here: the libraries take a third of a second to load.
     from .s3_signer import BadStoreURL, NoCredentials, S3Place, find_credentials
     from .s3_store import S3Store

@@ -1,5 +1,6 @@
 """`S3Objects`: the objects of one bucket; what goes wrong there is `Unavailable` here."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,9 @@ _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 _RETRY: Final = 10.0
+#: For an answer, or the next piece of one, with all tries; and for a request or answer with a file.
+_SECONDS: Final = 60.0
+_FILE_SECONDS: Final = 300.0
 _PIECE: Final = 2**20
 _PAGE: Final = 1000
 #: As obstore calls `x-amz-meta-sha256`.
@@ -31,7 +35,8 @@ _NOTE: Final = "sha256"
 
 
 class S3Objects:
-    """Keys are relative to the place. Every method may raise `Unavailable`."""
+    """Keys are relative to the place. Every method may raise `Unavailable`, and does so in bounded
+    time: 60 s without an answer or its next piece, 5 minutes for a file."""
 
     def __init__(self, place: S3Place, credentials: Credentials) -> None:
         self._place = place
@@ -54,7 +59,7 @@ class S3Objects:
             client_options={
                 "allow_http": place.endpoint.startswith("http:"),
                 "connect_timeout": timedelta(seconds=10),
-                "timeout": timedelta(minutes=5),
+                "timeout": timedelta(seconds=_FILE_SECONDS),
             },
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
         )
@@ -73,7 +78,10 @@ class S3Objects:
         is noted beside it."""
         note = {} if sha256 is None else {_NOTE: sha256}
         await self._asked(
-            lambda: obstore.put_async(self._bucket, key, body, use_multipart=False, attributes=note)
+            lambda: obstore.put_async(
+                self._bucket, key, body, use_multipart=False, attributes=note
+            ),
+            seconds=_FILE_SECONDS,
         )
 
     async def put_first(self, key: str, body: bytes) -> None:
@@ -120,9 +128,12 @@ class S3Objects:
                 yield meta
             last = page[-1]["path"]
 
-    async def _asked(self, request: Callable[[], Awaitable[_T]]) -> _T:
+    async def _asked(
+        self, request: Callable[[], Awaitable[_T]], seconds: float | None = None
+    ) -> _T:
         try:
-            return await request()
+            async with asyncio.timeout(_SECONDS if seconds is None else seconds):
+                return await request()
         except AlreadyExistsError:
             raise
         except (BaseError, OSError) as error:

@@ -57,18 +57,26 @@ class S3Place:
         found = _URL.fullmatch(url)
         prefix = (found[2] or "").strip("/") if found else ""
         if found is None or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
-            raise BadStoreURL(f"{url!r} is not s3://BUCKET or s3://BUCKET/PREFIX")
+            raise BadStoreURL(
+                f"--store {url!r} is not s3://BUCKET or s3://BUCKET/PREFIX; a bucket's name has 3 "
+                "to 63 lower-case letters, digits, dots and dashes, a prefix no empty part"
+            )
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         region = region or "us-east-1"
         if endpoint:
             parts = urlsplit(endpoint)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+                # without what may be a key in it
+                shown = endpoint.rpartition("@")[2].partition("?")[0]
                 raise BadStoreURL(
-                    f"{parts.scheme}://{parts.hostname or ''} is no endpoint; it looks like "
-                    "https://s3.example.org"
+                    f"--s3-endpoint {shown!r} is no URL of a service; it has a scheme and a host, "
+                    "and no path, like https://s3.example.org"
                 )
             if parts.username is not None or parts.query:
-                raise BadStoreURL("an endpoint holds no keys; they come from the environment")
+                raise BadStoreURL(
+                    "--s3-endpoint holds a key; keys come from AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY"
+                )
         return cls(
             bucket=found[1],
             prefix=f"{prefix}/" if prefix else "",
@@ -91,7 +99,7 @@ def find_credentials() -> Credentials:
     credentials = get_session().get_credentials()
     if credentials is None:
         raise NoCredentials(
-            "there is no key for the store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "there is no key for --store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return credentials
 

@@ -2,6 +2,7 @@
 
     uploads/<crawl>/<job>/<lease>/<file>   open: workers send it here, by signed URLs
     shards/<crawl>/<job>/<lease>/<file>    sealed: no URL to write here is ever signed
+    files/…                                model files, see `S3SharedFiles`
 
 An upload is bound to size and SHA-256 by its signature. Whether the service holds to that is tried
 once (`S3Binding`); where it does not, each file is read again before it counts. In any case the
@@ -11,10 +12,8 @@ check of a shard reads what lies under `shards/`, which nobody's URL can change.
 import asyncio
 import contextlib
 import hashlib
-import logging
 import secrets
 import shutil
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,25 +26,25 @@ from laion_protocol import FileEntry, Unavailable
 from laion_protocol.shard_format import MAX_FILES
 
 from .incoming import check_writable, on_disk, received, sweep
+from .quota import Quota
 from .s3_binding import S3Binding
 from .s3_objects import S3Objects
+from .s3_shared_files import S3SharedFiles
 from .s3_signer import S3Place, S3Signer
 from .shard_store import DESCRIPTION, Slot, checked
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
-log = logging.getLogger(__name__)
-
 #: A worker on a slow line sends its first files for hours, and asks for new URLs for the rest.
 _SLOT_LIFETIME: Final = timedelta(hours=1)
 _LINK_LIFETIME: Final = timedelta(hours=6)
 #: Files that are copied or read at once, for one shard.
 _AT_ONCE: Final = 8
+#: For all files of one shard; each request has bounds of its own besides, see `S3Objects`.
+_SHARD_SECONDS: Final = 600.0
 #: Hashes of files that were read again; a file that did not change is not read twice.
 _REMEMBERED: Final = 10_000
-_MEASURE_EVERY: Final = 600.0
-_MEASURE_WAIT: Final = 2.0
 
 
 class S3Store:
@@ -63,14 +62,12 @@ class S3Store:
     ) -> None:
         self._place = place
         self._scratch = scratch
-        self._quota = quota
+        self._quota = Quota(quota, self._count)
         self._objects = S3Objects(place, credentials)
+        self._files = S3SharedFiles(self._objects)
         self._signer = S3Signer(place, credentials)
         self._binding = S3Binding(self._signer)
         self._hashes: dict[tuple[str, str], str] = {}
-        self._used: int | None = None
-        self._measured = -_MEASURE_EVERY  # never
-        self._measuring: asyncio.Task[None] | None = None
         scratch.mkdir(parents=True, exist_ok=True)
 
     def __str__(self) -> str:
@@ -110,6 +107,10 @@ class S3Store:
 
     async def seal(self, prefix: str, files: Collection[FileEntry]) -> None:
         """Copy the files, inside the service, to where no URL of a worker leads."""
+        async with _bounded():
+            await self._seal(prefix, files)
+
+    async def _seal(self, prefix: str, files: Collection[FileEntry]) -> None:
         target = f"shards/{checked(prefix)}/"
         there = {_name(meta) for meta in await self._objects.under(target)}
         room = asyncio.Semaphore(_AT_ONCE)
@@ -159,8 +160,9 @@ class S3Store:
 
         await on_disk(directory.mkdir)
         try:
-            found = (await self._objects.under(f"shards/{checked(prefix)}/"))[: MAX_FILES + 1]
-            await asyncio.gather(*(fetch(_name(meta)) for meta in found))
+            async with _bounded():
+                found = (await self._objects.under(f"shards/{checked(prefix)}/"))[: MAX_FILES + 1]
+                await asyncio.gather(*(fetch(_name(meta)) for meta in found))
             yield directory
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
@@ -210,16 +212,10 @@ class S3Store:
         return len(old)
 
     async def free_bytes(self) -> int:
-        """What the quota leaves, by a count that is some minutes old, or this machine's disk: on
-        it lies what is being checked."""
+        """What the quota leaves, or this machine's disk: on it lies what is being checked."""
         disk = (await asyncio.to_thread(shutil.disk_usage, self._scratch)).free
-        if not self._quota:
-            return disk
-        if self._measuring is None and time.monotonic() - self._measured >= _MEASURE_EVERY:
-            self._measuring = asyncio.create_task(self._measure())
-        if self._used is None and self._measuring is not None:
-            await asyncio.wait({self._measuring}, timeout=_MEASURE_WAIT)
-        return disk if self._used is None else min(disk, max(0, self._quota - self._used))
+        left = await self._quota.left()
+        return disk if left is None else min(disk, left)
 
     async def sweep(self, older_than: float) -> int:
         """Copies whose tracker was killed while it checked them."""
@@ -230,14 +226,22 @@ class S3Store:
         await check_writable(self._scratch)
         await self._objects.put("writable", b"?")
 
-    async def identity(self, new: str) -> str:
+    async def once(self, name: str, new: str) -> str:
         """An object of the bucket; it is looked for first, since not every service can keep a
         second writer off."""
         for _ in range(2):
             with contextlib.suppress(FileNotFoundError):
-                return b"".join([piece async for piece in self._objects.read("store-id")]).decode()
-            await self._objects.put_first("store-id", new.encode())
+                return b"".join([piece async for piece in self._objects.read(name)]).decode()
+            await self._objects.put_first(name, new.encode())
         return new
+
+    async def share(self, sha256: str, path: Path) -> None:
+        """In pieces, so that a try that was cut off is gone on with."""
+        await self._files.put(sha256, path)
+
+    async def shared(self, sha256: str) -> tuple[int, AsyncIterator[bytes]] | None:
+        """From its pieces."""
+        return await self._files.get(sha256)
 
     async def _hash(self, key: str, meta: "ObjectMeta") -> str:
         version = (key, f"{meta['e_tag']} {meta['last_modified']}")
@@ -251,13 +255,20 @@ class S3Store:
                 del self._hashes[next(iter(self._hashes))]
         return known
 
-    async def _measure(self) -> None:
-        try:
-            self._used = sum([meta["size"] async for meta in self._objects.every("")])
-        except Unavailable as error:
-            log.warning("how full the store is cannot be told: %s", error)
-        finally:
-            self._measured, self._measuring = time.monotonic(), None
+    async def _count(self) -> int:
+        return sum([meta["size"] async for meta in self._objects.every("")])
+
+
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    """Work on one shard ends in bounded time: its verifier has other ones to check."""
+    try:
+        async with asyncio.timeout(_SHARD_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise Unavailable(
+            f"the tracker's store took over {_SHARD_SECONDS:.0f} s for one shard", retry_after=60
+        ) from error
 
 
 def _open_key(prefix: str, name: str) -> str:

@@ -19,6 +19,7 @@ from laion_protocol import FileEntry, LeaseLost, Unavailable
 
 from .incoming import check_writable, make_directory, on_disk, received, sweep, sync_directory
 from .place import kept_once
+from .quota import Quota
 from .shard_store import DESCRIPTION, ShardStore, Slot, checked, lease_of, shard_prefix
 
 __all__ = ["LocalStore", "ShardStore", "lease_of", "shard_prefix"]
@@ -26,7 +27,6 @@ __all__ = ["LocalStore", "ShardStore", "lease_of", "shard_prefix"]
 _TOO_LATE: Final = "this shard was handed in, or taken away, before the file was there"
 #: Directories come and go by single calls; nobody loses that race so often.
 _TRIES: Final = 20
-_ID_FILE: Final = "store-id"
 _PIECE: Final = 2**20
 #: Sealed shards that are looked at in one go, in a thread.
 _LOOKED_AT: Final = 200
@@ -36,8 +36,10 @@ class LocalStore:
     """A directory: `uploads/` holds open shards, `shards/` sealed ones, `incoming/` what is just
     arriving. What `put` returned from is on disk (fsync), whole, under its final name."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, quota: int = 0) -> None:
+        """Use `root`; its shards may have `quota` bytes in all, 0 sets no bound."""
         self._root = root
+        self._quota = Quota(quota, self._count)
         self._open, self._sealed, self._incoming = (
             root / name for name in ("uploads", "shards", "incoming")
         )
@@ -173,8 +175,10 @@ class LocalStore:
         return len(old)
 
     async def free_bytes(self) -> int:
-        """What the file system has left for this process."""
-        return (await asyncio.to_thread(shutil.disk_usage, self._root)).free
+        """What the file system has left for this process, or the quota if that is less."""
+        disk = (await asyncio.to_thread(shutil.disk_usage, self._root)).free
+        left = await self._quota.left()
+        return disk if left is None else min(disk, left)
 
     async def sweep(self, older_than: float) -> int:
         """Remove temporary files that no running upload can still be writing."""
@@ -184,9 +188,27 @@ class LocalStore:
         """Make and remove a file."""
         await check_writable(self._incoming)
 
-    async def identity(self, new: str) -> str:
+    async def once(self, name: str, new: str) -> str:
         """A file of the directory."""
-        return await asyncio.to_thread(kept_once, self._root / _ID_FILE, new)
+        return await asyncio.to_thread(kept_once, self._root / name, new)
+
+    async def share(self, sha256: str, path: Path) -> None:
+        """Nothing: who has this directory has its model files too."""
+
+    async def shared(self, sha256: str) -> None:
+        """None, for the same reason."""
+
+    async def _count(self) -> int:
+        walk = itertools.chain(_shards(self._open), _shards(self._sealed))
+
+        def look() -> list[int]:
+            some = itertools.islice(walk, _LOOKED_AT)
+            return [sum(map(_size, _inside(shard))) for shard in some]
+
+        total = 0
+        while found := await on_disk(look):
+            total += sum(found)
+        return total
 
     def _begin(self, prefix: str) -> None:
         """The open shard has a directory, unless the shard is sealed."""
@@ -258,6 +280,13 @@ def _inside(directory: Path) -> Iterator[Path]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as found:
         for entry in found:
             yield Path(entry.path)
+
+
+def _size(path: Path) -> int:
+    """0 for what is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def _age(path: Path) -> float:

@@ -8,6 +8,7 @@ id, and Redis holds the id of the store that it was first used with.
 import os
 import re
 import secrets
+from pathlib import Path
 from typing import Final
 
 from redis.asyncio import Redis
@@ -15,12 +16,33 @@ from redis.exceptions import RedisError
 
 from laion_protocol import StorageFull, Unavailable
 
+from .identity import address_key, take_address_key
 from .place import CannotServe
 from .redis_check import masked
 from .shard_store import ShardStore
 
+_ID_FILE: Final = "store-id"
+_ADDRESS_KEY: Final = "address.key"
 STORE_KEY: Final = "{store}:id"
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+async def share_address_key(store: ShardStore, data: Path) -> None:
+    """All machines on one store know an address by the same word: by the key of the first.
+
+    Raises:
+        CannotServe: the store has none, and takes none.
+    """
+    try:
+        own = address_key(data)
+        key = bytes.fromhex(await store.once(_ADDRESS_KEY, own.hex()))
+        if key != own:
+            take_address_key(data, key)
+    except (OSError, ValueError, StorageFull, Unavailable) as error:
+        raise CannotServe(
+            f"{store}/{_ADDRESS_KEY} or {data / _ADDRESS_KEY} cannot be written or read ({error})",
+            os.EX_UNAVAILABLE,
+        ) from error
 
 
 async def check_store(redis: Redis, redis_url: str, store: ShardStore) -> None:
@@ -31,7 +53,7 @@ async def check_store(redis: Redis, redis_url: str, store: ShardStore) -> None:
     """
     where = f"{store}/store-id"
     try:
-        name = await store.identity(secrets.token_hex(16))
+        name = await store.once(_ID_FILE, secrets.token_hex(16))
     except (OSError, UnicodeDecodeError, StorageFull) as error:
         raise CannotServe(
             f"{where} cannot be written or read ({error})", os.EX_CANTCREAT

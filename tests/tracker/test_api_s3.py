@@ -1,5 +1,7 @@
 """A tracker whose shards lie in a bucket: what a worker sends there itself, and what counts."""
 
+import asyncio
+import hashlib
 import os
 from dataclasses import replace
 
@@ -7,7 +9,14 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from laion_protocol import JobState, Outcome, StorageFull, UploadMismatch
+from laion_protocol import (
+    JobState,
+    NotFound,
+    Outcome,
+    StorageFull,
+    Unavailable,
+    UploadMismatch,
+)
 from laion_protocol.messages import Completion
 from laion_protocol.shard_format import SHARD_FILE
 from tests.tracker.running import RECIPE
@@ -17,12 +26,15 @@ from tests.tracker.test_api_worker import lease, settled
 from tests.tracker.test_s3_store import raw_put
 from tests.tracker.test_serve import fails, served
 from tests.worker_client.project import Said
+from tracker.exit_status import USAGE
+from tracker.identity import address_key
+from tracker.model_files import ModelFiles
 from tracker.open_store import open_store
 from tracker.place import CannotServe
 from tracker.settings import Settings
 from tracker.shard_store import shard_prefix
 from tracker.storage import LocalStore
-from tracker.store_id import check_store
+from tracker.store_id import check_store, share_address_key
 from worker_client.foreign_store import ForeignStore
 from worker_client.upload import deliver
 
@@ -180,11 +192,11 @@ async def test_serve_keeps_its_shards_in_a_bucket_and_says_what_is_wrong_with_on
     status, sentence = await fails(data, "--store", "s3://there-is-none", *where)
     assert (status, "does not answer" in sentence) == (os.EX_UNAVAILABLE, True)
     status, sentence = await fails(data, "--store", "https://bucket", *where)
-    assert (status, "is not s3://BUCKET" in sentence) == (os.EX_USAGE, True)
+    assert (status, "is not s3://BUCKET" in sentence) == (USAGE, True)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     status, sentence = await fails(data, "--store", f"s3://{bucket}", *where)
-    assert (status, "set AWS_ACCESS_KEY_ID" in sentence) == (os.EX_USAGE, True)
+    assert (status, "set AWS_ACCESS_KEY_ID" in sentence) == (USAGE, True)
 
 
 async def test_trackers_of_many_machines_share_a_bucket(settings, redis, bucket, moto, tmp_path):
@@ -195,3 +207,50 @@ async def test_trackers_of_many_machines_share_a_bucket(settings, redis, bucket,
         await check_store(redis, "redis://x", open_store(machine(name)))
     with pytest.raises(CannotServe, match="lie elsewhere than in"):
         await check_store(redis, "redis://x", LocalStore(tmp_path / "third"))
+
+
+async def test_a_model_file_given_to_one_machine_is_had_from_all(
+    start, redis, moto, bucket, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tracker.s3_shared_files._PIECE", 1000)
+    data = bytes(range(256)) * 10
+    sha256 = hashlib.sha256(data).hexdigest()
+    there = {"store_url": f"s3://{bucket}/x", "s3_endpoint": moto}
+    one, other = await start(**there), await start(**there, data=tmp_path / "other")
+    (tmp_path / "model").write_bytes(data)
+    await (await one.admin()).put_file(sha256, tmp_path / "model")
+    names = [key.rpartition("/")[2] for key in await kept(one) if sha256 in key]
+    assert names == ["00000-00003", "00001-00003", "00002-00003"]
+    files = ModelFiles(other.settings.data, open_store(other.settings))
+    both = await asyncio.gather(files.locate(sha256), files.locate(sha256))  # it comes once
+    assert [path.read_bytes() for path in both] == [data, data]
+    worker = await other.worker("ann")
+    with (tmp_path / "got").open("wb") as got:
+        await worker.fetch_file(sha256, got)
+    assert (tmp_path / "got").read_bytes() == data
+    with pytest.raises(NotFound, match="an admin must add it"):
+        await files.locate("0" * 64)
+
+
+async def test_a_model_file_that_is_broken_in_the_store_is_not_taken(settings, moto, bucket):
+    changed = replace(settings, store_url=f"s3://{bucket}/x", s3_endpoint=moto)
+    store = open_store(changed)
+    await store._objects.put(f"files/{'1' * 64}/00000-00002", b"half")  # cut off
+    await store._objects.put(f"files/{'2' * 64}/00000-00001", b"something else")
+    files = ModelFiles(changed.data, store)
+    with pytest.raises(NotFound):
+        await files.locate("1" * 64)
+    with pytest.raises(Unavailable, match="cannot get this file"):
+        await files.locate("2" * 64)
+    assert not list((changed.data / "files").iterdir())
+
+
+async def test_machines_on_one_bucket_hash_addresses_alike(settings, moto, bucket, tmp_path):
+    changed = replace(settings, store_url=f"s3://{bucket}/x", s3_endpoint=moto)
+    keys = []
+    for name in ("one", "two", "one"):
+        data = tmp_path / name
+        await share_address_key(open_store(replace(changed, data=data)), data)
+        keys.append(address_key(data))
+        assert (data / "address.key").stat().st_mode & 0o077 == 0
+    assert keys[0] == keys[1] == keys[2]

@@ -47,9 +47,9 @@ async def hand_in(client, lease, directory, rows) -> None:
 
 
 @pytest.fixture
-def dedupe(settings) -> Dedupe:
+def dedupe(settings, redis) -> Dedupe:
     """As another process on the tracker's directory has it."""
-    return Dedupe(settings.data / "dedupe")
+    return Dedupe(settings.data / "dedupe", redis)
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ async def test_one_process_at_a_time_commits(tracker, redis, dedupe, settings):
     await tracker.add_crawl()
     lease = await lease_of(await tracker.worker())
     await dedupe.intend(lease.lease_id, "ann", KEYS.packed())
-    other = Dedupe(settings.data / "dedupe")
+    other = Dedupe(settings.data / "dedupe", redis)
     with other.exclusively().held():
         assert await dedupe.commit_accepted(JobQueue(redis)) == 0
 
@@ -248,7 +248,7 @@ async def test_files_that_cannot_be_used_cost_no_job(tracker, dedupe):
     await ann.new_pairs(lease.lease_id, KEYS)
     os.truncate(dedupe.directory / "reserved", 5000)
     with pytest.raises(Unavailable, match="go on without"):
-        await dedupe.ask("c/1", "l", KEYS.packed())
+        await dedupe.ask("c/1", "l", "ann", KEYS.packed())
 
 
 async def rebuilt(tracker):
@@ -277,7 +277,7 @@ async def test_a_rebuild_knows_the_pairs_of_accepted_shards_and_no_others(
     assert (state.filters[0].held, state.to_commit, state.unreadable) == (deduped, 0, 0)
     known = dedupe.index.ask("CC-1/9", "l", np.array([1, 2, 3], "<u8"))
     assert known.all()
-    assert not (dedupe.directory / "rebuilding").exists()
+    assert [path.name for path in dedupe.directory.glob("filters-*")] == ["filters-1"]
 
 
 async def test_a_shard_whose_files_are_gone_does_not_end_a_rebuild(
@@ -298,13 +298,13 @@ async def test_a_shard_whose_files_are_gone_does_not_end_a_rebuild(
 
 
 async def test_what_is_accepted_while_a_rebuild_runs_is_committed_after_it(
-    tracker, verifier, dedupe, tmp_path, settings
+    tracker, verifier, dedupe, tmp_path, settings, redis
 ):
     await tracker.add_crawl()
     ann = await tracker.worker()
     lease = await lease_of(ann)
     await hand_in(ann, lease, tmp_path / "s", rows_of(1, 2))
-    with Dedupe(settings.data / "dedupe").exclusively().held():  # as a rebuild has it
+    with Dedupe(settings.data / "dedupe", redis).exclusively().held():  # as a rebuild has it
         await verifier.check_all()
         await verifier.commit()
         state = await dedupe.state()
@@ -329,6 +329,8 @@ async def test_the_command_line_shows_and_rebuilds(tracker, verifier, tmp_path):
         assert done.exit_code == 0, done.output
         return done.output
 
-    assert "100 pairs reserved by jobs, in 65536 slots; 1 shards to commit" in await command("show")
+    assert "100 pairs reserved by 1 attempts, in 65536 slots; 1 shards to commit" in await command(
+        "show"
+    )
     told = json.loads(await command("rebuild", "--json"))
     assert (told["filters"][0]["held"], told["busy"]) == (2, False)

@@ -3,17 +3,20 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.dedupe import pair_index
+from laion_protocol import InvalidRequest
+from tracker.dedupe import holders, pair_index
 from tracker.dedupe.bloom import BlockedBloom, blocks_for
 from tracker.dedupe.committed import Committed, paths
+from tracker.dedupe.holders import Holders
 from tracker.dedupe.pair_index import PairIndex
-from tracker.dedupe.reserved import Reserved, owner_of
+from tracker.dedupe.reserved import Reserved
 from tracker.dedupe.shared_file import BrokenFile
 
 RANDOM = np.random.default_rng(7)
@@ -130,7 +133,7 @@ def test_the_table_agrees_with_a_dictionary(tmp_path_factory, steps):
         now += passed
         # keys that all want the same few slots
         keys = np.arange(first, first + count, dtype=np.uint64)
-        claim, _ = table.claim(owner, keys, now=now, until=now + 50)
+        claim = table.claim(owner, keys, now=now, until=now + 50)
         for key, taken, reserved in zip(keys.tolist(), claim.taken, claim.reserved, strict=True):
             whose, until = model.get(key, (owner, 0))
             assert taken == (until > now and whose != owner)
@@ -143,12 +146,12 @@ def test_the_table_agrees_with_a_dictionary(tmp_path_factory, steps):
 def test_the_table_grows_and_forgets_what_ran_out(tmp_path):
     table = Reserved(tmp_path, most=2**20)
     first, second = some(60_000), some(60_000)
-    claim, anew = table.claim(1, first, now=10, until=20)
-    assert (claim.reserved.all(), anew, table.slots) == (True, True, 2**18)
-    claim, anew = table.claim(1, some(100_000), now=10, until=20)
-    assert anew
-    assert table.claim(2, first, now=10, until=20)[0].taken.all()  # nothing got lost on the way
-    claim, _ = table.claim(2, second, now=30, until=40)
+    claim = table.claim(1, first, now=10, until=20)
+    assert (claim.reserved.all(), claim.gained, table.slots) == (True, 60_000, 2**18)
+    table.claim(1, some(100_000), now=10, until=20)
+    assert table.slots == 2**19
+    assert table.claim(2, first, now=10, until=20).taken.all()  # nothing got lost on the way
+    claim = table.claim(2, second, now=30, until=40)
     assert claim.reserved.all()
     assert table.alive(30) == 60_000
     for _ in range(5):
@@ -159,27 +162,72 @@ def test_the_table_grows_and_forgets_what_ran_out(tmp_path):
 def test_a_full_table_takes_no_more_and_loses_no_pair(tmp_path):
     table = Reserved(tmp_path, most=2**16)
     table.claim(1, some(39_000), now=10, until=1000)
-    claim, _ = table.claim(2, keys := some(5_000), now=10, until=1000)
+    claim = table.claim(2, keys := some(5_000), now=10, until=1000)
     assert not claim.taken.any()
     assert not claim.reserved.any()
-    claim, _ = table.claim(3, keys, now=10, until=1000)
+    claim = table.claim(3, keys, now=10, until=1000)
     assert not claim.taken.any()
 
 
-def test_who_asks_for_more_than_any_archive_holds_reserves_nothing_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(pair_index, "_MOST_OF_A_LEASE", 100)
-    pairs, keys, more = index(tmp_path), some(100), some(100)
+def test_an_attempt_that_took_more_than_any_archive_holds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pair_index, "MOST_OF_A_LEASE", 100)
+    pairs, keys = index(tmp_path), some(100)
+    assert pairs.ask("c/1", "l1", keys[:99]).all()
+    assert index(tmp_path).ask("c/1", "l1", keys[:99]).all()  # whichever process; again is free
     assert pairs.ask("c/1", "l1", keys).all()
-    assert pairs.ask("c/1", "l1", more).all()
-    assert pairs.ask("c/2", "l2", keys).sum() == 0
-    assert pairs.ask("c/3", "l3", more).all()
+    with pytest.raises(InvalidRequest, match="took 100 pairs, more than an archive file has"):
+        index(tmp_path).ask("c/1", "l1", some(1))
+    assert pairs.ask("c/3", "l3", some(100)).all()
+    assert pairs.counters()["refused"] == 1
+
+
+def test_an_account_keeps_few_pairs_from_others_however_many_leases_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(pair_index, "MOST_OF_AN_ACCOUNT", 150)
+    pairs, keys, more = index(tmp_path), some(100), some(100)
+    assert pairs.ask("c/1", "l1", keys, account="eve").all()
+    assert index(tmp_path).ask("c/2", "l2", more, account="eve").all()
+    assert pairs.ask("c/2", "l2", more[:50], account="eve").all()
+    assert pairs.ask("c/3", "l3", keys, account="ann").sum() == 0
+    assert pairs.ask("c/3", "l3", more, account="ann").sum() == 50
+    assert pairs.counters()["unreserved"] == 100
+    pairs.free(["l1"])
+    assert pairs.ask("c/4", "l4", some(100), account="eve").all()
     assert pairs.counters()["unreserved"] == 100
 
 
-def test_owners_differ_and_are_never_nobody():
-    owners = [owner_of(f"c/{number}") for number in range(10_000)]
-    assert len(set(owners)) == 10_000
-    assert min(owners) > 0
+def test_what_an_attempt_reserved_is_free_when_it_is_over(tmp_path):
+    pairs, other, keys = index(tmp_path), index(tmp_path), some(1000)
+    pairs.ask("c/1", "l1", keys)
+    pairs.ask("c/2", "l2", mine := some(1000))
+    assert sorted(other.holders()) == ["l1", "l2"]
+    assert other.free(["l1", "gone"]) == 1000
+    assert pairs.holders() == ("l2",)
+    assert pairs.look()[2] == 1000
+    assert pairs.ask("c/3", "l3", keys).all()
+    assert not pairs.ask("c/3", "l3", mine).any()
+
+
+def test_the_next_attempt_of_a_job_takes_over_what_the_last_one_left(tmp_path):
+    pairs, keys = index(tmp_path), some(1000)
+    pairs.ask("c/1", "l1", keys)
+    assert pairs.ask("c/1", "l2", keys[:600]).all()
+    assert pairs.free(["l1"]) == 400
+    assert not pairs.ask("c/2", "l3", keys[:600]).any()
+    assert pairs.ask("c/2", "l3", keys[600:]).all()
+
+
+def test_rows_of_holders_are_used_again_and_never_run_out_unnoticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(holders, "ROWS", 3)
+    table = Holders(tmp_path)
+    rows = [table.row(f"c/{n}", "ann", f"l{n}") for n in range(4)]
+    assert rows == [1, 2, 3, 0]
+    assert Holders(tmp_path).row("c/1", "ann", "l1") == 2
+    table.gained(2, 7)
+    assert (table.reserved(2), table.reserved_by("ann"), table.reserved(0)) == (7, 7, 0)
+    table.clear([2])
+    assert (table.reserved_by("ann"), table.of_job("c/1").tolist()) == (0, [])
+    assert table.row("c/9", "bob", "l9") == 2
+    assert (table.reserved(2), table.leases()) == (0, {"l0": 1, "l9": 2, "l2": 3})
 
 
 def test_two_indexes_on_one_directory_are_one(tmp_path):
@@ -229,10 +277,78 @@ def test_processes_that_are_killed_leave_files_that_others_go_on_with(tmp_path):
     assert not pairs.ask("c/9", "l", keys).any()
 
 
+def killed_at_line(number: int, directory, function, work) -> bool:
+    """Whether a process that does `work` was killed at this line of `function`, or came through."""
+    child = os.fork()
+    if not child:
+        left = number
+
+        def line(_frame, event, _argument):
+            nonlocal left
+            left -= event == "line"
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return line
+
+        sys.settrace(lambda frame, *_: line if frame.f_code is function.__code__ else None)
+        try:
+            work(index(directory, capacity=1000))
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_a_rebuild_that_is_killed_anywhere_leaves_the_old_filters_or_the_new_ones(tmp_path):
+    old, new = some(3000), some(3000)
+    keeper = index(tmp_path, capacity=1000)  # another process, which goes on
+    keeper.commit(old)
+
+    def rebuild(pairs: PairIndex) -> None:
+        filters = pairs.fresh()
+        filters.add(new)
+        filters.sync()
+        pairs.replace()
+
+    seen = []
+    for function in (PairIndex.fresh, PairIndex.replace):
+        number = 1
+        while killed_at_line(number, tmp_path, function, rebuild):
+            for pairs in (keeper, index(tmp_path, capacity=1000)):
+                known = pairs.look()[0].contains
+                is_new = bool(known(new).all())
+                assert is_new or known(old).all(), f"{function.__name__}, line {number}"
+                assert known(old if is_new else new).mean() < 0.01
+            seen.append(is_new)
+            number += 1
+            old, new = (new, some(3000)) if is_new else (old, new)
+        old, new = new, some(3000)
+    assert {True, False} == set(seen)
+    assert len(seen) > 8
+    rebuild(keeper)
+    assert len(list((tmp_path / "dedupe").glob("filters-*"))) == 1
+
+
+def test_a_process_that_is_killed_while_a_filter_is_made_takes_no_pairs_along(tmp_path):
+    keeper, keys, more = index(tmp_path, capacity=1000), some(900), some(900)
+    keeper.commit(keys)
+
+    def commit_and_die(pairs: PairIndex) -> None:
+        pairs.commit(more)
+
+    number = 0
+    while killed_at_line(number := number + 1, tmp_path, PairIndex.commit, commit_and_die):
+        keeper.commit(some(900))
+        known = index(tmp_path, capacity=1000).look()[0].contains
+        assert known(keys).all()
+        if number > 3:  # they were in, and it had not come to say so
+            assert known(more).all()
+    assert number > 4
+
+
 def test_a_file_that_was_cut_short_is_told_of_by_name(tmp_path):
     pairs = index(tmp_path)
     pairs.commit(some(10))
-    path = tmp_path / "dedupe" / "committed-000.bloom"
+    path = tmp_path / "dedupe" / "filters-0" / "committed-000.bloom"
     os.truncate(path, path.stat().st_size - 64)
     with pytest.raises(BrokenFile, match=r"committed-000.bloom is broken; .* rebuild"):
         index(tmp_path).ask("c/1", "l", some(1))

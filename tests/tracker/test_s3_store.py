@@ -266,12 +266,12 @@ async def test_the_quota_counts_what_lies_there(moto, tmp_path, bucket):
 
 
 async def test_a_bucket_keeps_its_first_name(store):
-    assert await store.identity("first") == "first"
-    assert await store.identity("second") == "first"
+    assert await store.once("store-id", "first") == "first"
+    assert await store.once("store-id", "second") == "first"
 
 
 async def test_many_trackers_that_name_a_bucket_at_once_agree(store):
-    names = await asyncio.gather(*(store.identity(f"{n:032x}") for n in range(8)))
+    names = await asyncio.gather(*(store.once("store-id", f"{n:032x}") for n in range(8)))
     assert len(set(names)) == 1
 
 
@@ -377,3 +377,19 @@ async def test_a_worker_sends_a_file_into_a_slot(store, tmp_path):
     slot = store.slot(PREFIX, entry(b"data"))
     await outside.put(slot.url, slot.headers, path, size=4)
     assert await present(store, entry(b"data"))
+
+
+async def test_a_service_that_never_answers_holds_nobody_up(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # takes calls, and no more
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with opened(endpoint, tmp_path, "bucket") as store:
+            monkeypatch.setattr("tracker.s3_objects._SECONDS", 0.1)
+            with pytest.raises(Unavailable, match="does not answer"):
+                await store.remove(PREFIX)
+            monkeypatch.setattr("tracker.s3_objects._SECONDS", 60)
+            monkeypatch.setattr("tracker.s3_store._SHARD_SECONDS", 0.1)
+            with pytest.raises(Unavailable, match="for one shard"):
+                await store.seal(PREFIX, [entry(b"x")])
+            with pytest.raises(Unavailable, match="for one shard"):
+                async with store.checkout(PREFIX):
+                    pass

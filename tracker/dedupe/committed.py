@@ -4,6 +4,7 @@ A full filter is not refused and not stretched: a larger one with half its error
 (Almeida et al. 2007), so that all together stay under the stated rate however many there are.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +18,23 @@ _GROWTH: Final = 4
 
 
 class Committed:
-    """The filters in a directory. Reading needs no lock; writers must exclude each other, and
-    tell others to `reload` after `grew`.
+    """The filters in a directory. Reading needs no lock; writers must exclude each other.
 
     Args:
         capacity: keys of the first filter, if there is none yet.
         rate: how often a new pair may be taken for known, all filters together.
+        changing: called before there is another filter: others must `reload`.
     """
 
-    def __init__(self, directory: Path, *, capacity: int, rate: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        capacity: int,
+        rate: float,
+        changing: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._changing = changing
         self._directory = directory
         self._capacity = capacity
         self._rate = rate
@@ -45,36 +54,36 @@ class Committed:
             found[left] = one.contains(keys[left])
         return found
 
-    def add(self, keys: Keys) -> bool:
-        """Add keys; whether a filter had to be made for them.
+    def add(self, keys: Keys) -> None:
+        """Add keys; a filter is made for them where they need one.
 
         Raises:
             OSError: the disk has no room for another filter; some keys may be in.
         """
-        grew = False
         left = np.unique(keys)
         left = left[~self.contains(left)]
         while len(left):
             if not self.filters or self._room() < 1:
                 self._grow()
-                grew = True
             room = self._room()
             self.filters[-1].add(left[:room])
             left = left[room:]
-        return grew
 
     def sync(self) -> None:
-        """Return when all is on disk. Only the newest filter is ever written to."""
-        for one in self.filters[-2:]:
+        """Return when all is on disk. Only the newest filter is ever written to, and a full one
+        was synced before the next was made."""
+        for one in self.filters[-1:]:
             one.sync()
 
     def _room(self) -> int:
         return self.filters[-1].capacity - self.filters[-1].held
 
     def _grow(self) -> None:
+        self.sync()
         number = len(self.filters)
         path = self._directory / f"committed-{number:03}.bloom"
         capacity = self.filters[-1].capacity * _GROWTH if self.filters else self._capacity
+        self._changing()
         # 1/2 + 1/4 + 1/8 … of the rate
         self.filters.append(BlockedBloom.create(path, capacity, self._rate / 2 ** (number + 1)))
 

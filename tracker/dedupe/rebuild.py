@@ -6,7 +6,6 @@ from a backup: the filters would else know pairs that no accepted shard has any 
 
 import asyncio
 import logging
-import shutil
 from typing import Final
 
 import numpy as np
@@ -25,7 +24,8 @@ _TOGETHER: Final = 500_000
 
 
 class Rebuild:
-    """At most one at a time on a machine; while it runs, nothing is committed, only noted."""
+    """At most one at a time on a machine; while it runs, nothing is committed, only noted. The
+    machine becomes the one that answers workers, see `Home`."""
 
     def __init__(
         self, dedupe: Dedupe, queue: JobQueue, store: ShardStore, checker: ShardChecker
@@ -56,17 +56,20 @@ class Rebuild:
         with self._dedupe.exclusively().tried() as free:
             if not free:
                 return False
-            directory = self._dedupe.directory / "rebuilding"
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-            directory.mkdir(parents=True)
+            index, home = self._dedupe.index, self._dedupe.home
+            if await home.is_elsewhere():
+                await asyncio.to_thread(index.unready)
+            # Before the shards are read: what is accepted from now on is noted here.
+            await home.take()
+            missed = await home.elsewhere()
             try:
-                filters = self._dedupe.index.empty(directory)
+                filters = await asyncio.to_thread(index.fresh)
                 await self._fill(filters)
                 await asyncio.to_thread(filters.sync)
-                await asyncio.to_thread(self._dedupe.index.replace, directory)
+                await asyncio.to_thread(index.replace)
+                await home.known_now(missed)
             finally:
-                self._dedupe.index.rebuilding(0, 0)
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+                index.rebuilding(0, 0)
             return True
 
     async def _fill(self, filters: Committed) -> None:

@@ -1,12 +1,12 @@
-"""`Reserved`: which job is at work on a pair, and until when.
+"""`Reserved`: which attempt is at work on a pair, and until when.
 
-A table with open addressing in a mapped file: key, owner and end for each slot. Whatever goes
-wrong here costs a picture that is fetched twice, never one that is lost for longer than a
-reservation lasts: so a slot is simply free again when its time is over, nothing is ever deleted,
-and nothing needs to be on disk.
+A table with open addressing in a mapped file: key, owner (a row of `Holders`) and end for each
+slot. Whatever goes wrong here costs a picture that is fetched twice, never one that is lost for
+longer than a reservation lasts: so a slot is simply free again when its time is over, nothing is
+ever deleted, and nothing needs to be on disk.
 """
 
-import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .bloom import Flags, Keys
 from .shared_file import SharedFile, create
 
-_MAGIC: Final = int.from_bytes(b"LWRESRV1", "little")
+_MAGIC: Final = int.from_bytes(b"LWRESRV2", "little")
 _SLOT_BYTES: Final = 16
 _BITS, _USED = 1, 2
 _FILE: Final = "reserved"
@@ -28,6 +28,10 @@ _CROWDED: Final = 0.6
 _ROOMY: Final = 0.4
 _LEAST_BITS: Final = 16
 _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
+#: An end in the past. Not 0, which says that a slot was never used: keys may lie behind it.
+_OVER: Final = 1
+#: Slots that are looked at together when reservations are freed.
+_AT_ONCE: Final = 2**20
 
 _Ints = npt.NDArray[np.int64]
 
@@ -36,7 +40,8 @@ class Claim(NamedTuple):
     """What became of each key."""
 
     taken: Flags  #: another job has it
-    reserved: Flags  #: this job has it now; without either it is new, and there was no room
+    reserved: Flags  #: this attempt has it now; without either it is new, and there was no room
+    gained: int  #: how many it had not before
 
 
 class Reserved:
@@ -44,9 +49,13 @@ class Reserved:
 
     Args:
         most: slots it may grow to (a power of two), 16 bytes each.
+        changing: called before another file takes the place of the table: others must `reload`.
     """
 
-    def __init__(self, directory: Path, *, most: int) -> None:
+    def __init__(
+        self, directory: Path, *, most: int, changing: Callable[[], None] = lambda: None
+    ) -> None:
+        self._changing = changing
         self._path = directory / _FILE
         self._most_bits = max(_LEAST_BITS, most.bit_length() - 1)
         self._table: _Table | None = None
@@ -67,53 +76,60 @@ class Reserved:
         return int(np.count_nonzero(self._table.untils > now)) if self._table else 0
 
     def claim(
-        self, owner: int, keys: Keys, *, now: int, until: int, reserve: bool = True
-    ) -> tuple[Claim, bool]:
-        """Reserve each of these different keys that no other owner has, or renew it; also whether
-        the table was made anew, so that others must `reload`.
+        self,
+        owner: int,
+        keys: Keys,
+        *,
+        now: int,
+        until: int,
+        reserve: bool = True,
+        kin: Iterable[int] = (),
+    ) -> Claim:
+        """Reserve each of these different keys that no other owner has, or renew it; what its
+        `kin` have becomes the owner's.
 
         Without `reserve`, it is only looked.
 
         Raises:
             OSError: the disk has no room for a table.
         """
-        anew = reserve and self._make_room(len(keys), now)
+        if reserve:
+            self._make_room(len(keys), now)
         if self._table is None:
             nothing = np.zeros(len(keys), np.bool_)
-            return Claim(nothing, nothing.copy()), anew
-        return self._table.claim(owner, keys, now, until, reserve=reserve and not self._full), anew
+            return Claim(nothing, nothing.copy(), 0)
+        family = np.array([owner, *kin], np.uint32)
+        reserve = reserve and not self._full
+        return self._table.claim(owner, family, keys, now, until, reserve=reserve)
+
+    def free(self, owners: Iterable[int], now: int) -> int:
+        """End all that these have; how many that were."""
+        return self._table.free(np.fromiter(owners, np.int64), now) if self._table else 0
 
     @property
     def _full(self) -> bool:
         return self._full_until > 0
 
-    def _make_room(self, keys: int, now: int) -> bool:
-        """Whether the table was replaced."""
+    def _make_room(self, keys: int, now: int) -> None:
         if now < self._full_until:
-            return False
+            return
         self._full_until = 0
         table = self._table
         if table is not None and table.used + keys <= _CROWDED * table.slots:
-            return False
+            return
         needed = self.alive(now) + keys
         bits = _LEAST_BITS
         while bits < self._most_bits and needed > _ROOMY * 2**bits:
             bits += 1
         if needed > _CROWDED * 2**bits:
             self._full_until = now + 60  # counting again for every question would be slow
-            return False
+            return
+        self._changing()
         fresh = _Table.create(self._path, bits)
         if table is not None:
             live = table.untils > now
             fresh.insert(table.keys[live], table.owners[live], table.untils[live])
         self._table = fresh
-        return True
-
-
-def owner_of(job: str) -> int:
-    """A job as the table knows it: 32 bits, never 0. Two jobs that share them share their pairs,
-    which costs a few duplicates once in four billion."""
-    return int.from_bytes(hashlib.sha256(job.encode()).digest()[:4], "big") or 1
 
 
 class _Table:
@@ -139,15 +155,27 @@ class _Table:
         """Slots that hold something, also what ran out."""
         return int(self._header[_USED])
 
-    def claim(self, owner: int, keys: Keys, now: int, until: int, *, reserve: bool) -> Claim:
+    def claim(
+        self,
+        owner: int,
+        family: npt.NDArray[np.uint32],
+        keys: Keys,
+        now: int,
+        until: int,
+        *,
+        reserve: bool,
+    ) -> Claim:
         taken, mine = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+        gained = 0
         home = self._home(keys)
         open_ = np.arange(len(keys))
         while len(open_):
             slot, found = self._find(keys[open_], home[open_], now)
-            own = found & (self.owners[slot] == owner)
+            own = found & np.isin(self.owners[slot], family)
             mine[open_[own]] = True
             if reserve:
+                gained += int(np.count_nonzero(self.owners[slot[own]] != owner))
+                self.owners[slot[own]] = owner
                 self.untils[slot[own]] = until
             taken[open_[found & ~own]] = True
             if not reserve:
@@ -163,8 +191,22 @@ class _Table:
             self.untils[places] = until  # last: a process that dies here leaves a free slot
             self._header[_USED] += np.uint64(unused)
             mine[whose] = True
+            gained += len(whose)
             open_ = open_[np.setdiff1d(wanting, winners, assume_unique=True)]
-        return Claim(taken, mine)
+        return Claim(taken, mine, gained)
+
+    def free(self, owners: npt.NDArray[np.int64], now: int) -> int:
+        gone = np.zeros(int(owners.max(initial=0)) + 1, np.bool_)
+        gone[owners] = True
+        freed = 0
+        for start in range(0, self.slots, _AT_ONCE):
+            whose, untils = (a[start : start + _AT_ONCE] for a in (self.owners, self.untils))
+            over = np.flatnonzero(untils > now)
+            held = whose[over]
+            over = over[(held < len(gone)) & gone[np.minimum(held, len(gone) - 1)]]
+            untils[over] = _OVER
+            freed += len(over)
+        return freed
 
     def _find(self, keys: Keys, home: _Ints, now: int) -> tuple[_Ints, Flags]:
         """For each key its slot, and whether it lives there; else the first free one, or -1."""

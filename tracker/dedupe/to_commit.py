@@ -57,6 +57,10 @@ class ToCommit:
         """All notes, in any order."""
         return list(self._directory.glob(f"*{_SUFFIX}"))
 
+    def has(self, lease_id: str) -> bool:
+        """Whether there is a note of this lease's shard."""
+        return (self._directory / f"{lease_id}{_SUFFIX}").exists()
+
     def read(self, path: Path) -> Note | None:
         """One of them; None if another process was faster."""
         try:
