@@ -14,10 +14,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from .backup_file import BackupWriter, BrokenBackup, check, rows, written
+from .memory import free_memory, mib
 from .place import CannotServe
 from .private_redis import PrivateRedisFailed
+from .redis_check import redis_memory
 from .redis_cluster import Cluster
-from .redis_copy import CopyRefused, copied
+from .redis_copy import CopyRefused, NoRoom, copied
 from .schema import CURRENT, RESTORING, SCHEMA_KEY
 
 _PART: Final = 1_000  #: elements of a value in one line
@@ -25,8 +27,10 @@ _AT_ONCE: Final = 200  #: lines in one pipeline
 _TEXT: Final[dict[str, Any]] = {"decode_responses": True, "encoding_errors": "surrogateescape"}
 
 
-async def back_up(redis: Redis, path: Path) -> int:
+async def back_up(redis: Redis, path: Path, *, replace: bool = False) -> int:
     """Write the file; say how many keys are in it. Trackers may go on working meanwhile.
+
+    A file that is there already is kept, unless it is to `replace`.
 
     Raises:
         CannotServe: it cannot be done; the message says why.
@@ -39,9 +43,11 @@ async def back_up(redis: Redis, path: Path) -> int:
                 "--redis-url",
                 os.EX_DATAERR,
             )
+        await _check_memory(redis)
         count = 0
-        async with copied(redis) as urls:
-            with written(path, str(schema)) as writer:
+        # The file first: that it cannot be written is known before anything is copied.
+        with written(path, str(schema), replace=replace) as writer:
+            async with copied(redis) as urls:
                 for url in urls:
                     async with Redis.from_url(url, **_TEXT) as copy:
                         cursor = None
@@ -50,18 +56,45 @@ async def back_up(redis: Redis, path: Path) -> int:
                             await _write_keys(copy, list(map(str, keys)), writer)
                             count += len(keys)
         return count
+    except FileExistsError as error:
+        raise CannotServe(
+            f"{path} is there already; name another file, or replace it with --force",
+            os.EX_CANTCREAT,
+        ) from error
     except CopyRefused as error:
         raise CannotServe(
             f"Redis lets nobody copy it ({error}); give this user the right to SYNC, or use the "
             "snapshots of whoever runs it",
             os.EX_NOPERM,
         ) from error
+    except NoRoom as error:
+        raise CannotServe(
+            f"the copy of Redis cannot be written to {error}; name a larger directory with TMPDIR",
+            os.EX_CANTCREAT,
+        ) from error
     except PrivateRedisFailed as error:
         raise CannotServe(f"the copy of Redis cannot be read: {error}", os.EX_SOFTWARE) from error
     except RedisError as error:
         raise CannotServe(f"Redis gave no copy: {error}", os.EX_UNAVAILABLE) from error
+    except FileNotFoundError as error:
+        raise CannotServe(
+            f"{path} cannot be written: its directory is not there", os.EX_CANTCREAT
+        ) from error
     except OSError as error:
-        raise CannotServe(f"{path} cannot be written: {error}", os.EX_CANTCREAT) from error
+        raise CannotServe(
+            f"{path} cannot be written ({error.strerror})", os.EX_CANTCREAT
+        ) from error
+
+
+async def _check_memory(redis: Redis) -> None:
+    """A machine without the memory for the copy would end something else than the backup."""
+    needed, free = (await redis_memory(redis)).used, free_memory()
+    if free is not None and free < needed:
+        raise CannotServe(
+            f"a backup needs the memory of a second copy, {mib(needed)}, and this machine has "
+            f"{mib(free)} left; free some, or make it on another machine with --redis-url",
+            os.EX_OSERR,
+        )
 
 
 async def restore(redis: Redis, path: Path) -> int:

@@ -10,6 +10,7 @@ value has several lines. Keys, fields and values are text; a byte that is none s
 (Python's `surrogateescape`).
 """
 
+import errno
 import gzip
 import hashlib
 import json
@@ -56,13 +57,15 @@ class BackupWriter:
 
 
 @contextmanager
-def written(path: Path, schema: str) -> Iterator[BackupWriter]:
+def written(path: Path, schema: str, *, replace: bool = False) -> Iterator[BackupWriter]:
     """The file appears whole when this ends well, and not at all otherwise. Only this user may
     read it: it holds the hashes of all tokens.
 
     Raises:
+        FileExistsError: it is there, and is not to be replaced.
         OSError: it cannot be written.
     """
+    _refuse_existing(path, replace)
     temporary = path.with_name(f".{path.name}.part")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -73,9 +76,15 @@ def written(path: Path, schema: str) -> Iterator[BackupWriter]:
                 writer.end()
             raw.flush()
             os.fsync(handle)
+        _refuse_existing(path, replace)  # hours may have gone by
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path, replace: bool) -> None:
+    if not replace and (path.exists() or path.is_symlink()):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def check(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`PrivateRedis`: a redis-server of the tracker's own, for whoever runs no Redis."""
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -125,6 +126,9 @@ class PrivateRedis:
         return True
 
     async def _spawn(self, executable: str, lock: int) -> asyncio.subprocess.Process:
+        if self._socket.parent != self._directory:
+            self._socket.parent.mkdir(mode=0o700, exist_ok=True)
+            _refuse_strangers(self._socket.parent)
         self._socket.unlink(missing_ok=True)
         options = {
             "port": "0",
@@ -183,6 +187,9 @@ class PrivateRedis:
                 process.kill()
                 await process.wait()
         self._socket.unlink(missing_ok=True)
+        if self._socket.parent != self._directory:
+            with contextlib.suppress(OSError):  # a next server is there already
+                self._socket.parent.rmdir()
 
     @property
     def _log(self) -> Path:
@@ -236,14 +243,20 @@ def _socket_path(directory: Path) -> Path:
     # Always the same for the same directory, so that a server left over can be found.
     name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     short = Path(tempfile.gettempdir()) / f"laion-tracker-{os.getuid()}-{name}"
-    short.mkdir(mode=0o700, exist_ok=True)
+    if len(os.fsencode(short)) > _LONGEST_SOCKET - len("/redis.sock"):  # a long TMPDIR
+        short = Path("/tmp") / short.name
+    if os.path.lexists(short):
+        _refuse_strangers(short)
+    return short / "redis.sock"
+
+
+def _refuse_strangers(short: Path) -> None:
     status = short.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077 or short.is_symlink():
         raise PrivateRedisFailed(
             f"{short} belongs to somebody else; remove it, or use a data directory with a "
             "shorter path"
         )
-    return short / "redis.sock"
 
 
 def _locked(lock: int) -> bool:

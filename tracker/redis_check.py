@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import AuthenticationError, RedisError
 
+from .exit_status import USAGE
+from .memory import RedisMemory, free_memory, shortages
 from .place import CannotServe
 from .redis_url import parse_redis_url
 
@@ -29,7 +31,7 @@ def check_url(url: str) -> None:
             "--redis-url is no Redis URL; it looks like redis://:PASSWORD@HOST:6379/0, rediss://…, "
             "unix://…, redis+sentinel://HOST:26379,HOST:26379/NAME or "
             "redis+cluster://HOST:6379,HOST:6379, with the password percent-encoded",
-            os.EX_USAGE,
+            USAGE,
         ) from None  # the cause repeats parts of the URL
 
 
@@ -57,7 +59,7 @@ async def check_redis(redis: Redis, url: str) -> None:
                 f"Redis at {masked(url)} is version {version}; the tracker needs 6.2 or later",
                 os.EX_UNAVAILABLE,
             )
-    for sentence in _weaknesses(infos):
+    for sentence in _weaknesses(redis, infos):
         log.warning("%s", sentence)
 
 
@@ -67,11 +69,20 @@ async def weaknesses(redis: Redis) -> tuple[str, ...]:
     Raises:
         RedisError: it does not answer.
     """
-    return _weaknesses(await _infos(redis))
+    return _weaknesses(redis, await _infos(redis))
 
 
-def _weaknesses(infos: list[dict[str, Any]]) -> tuple[str, ...]:
-    found = []
+async def redis_memory(redis: Redis) -> RedisMemory:
+    """What Redis holds and may hold.
+
+    Raises:
+        RedisError: it does not answer.
+    """
+    return RedisMemory.of(await _infos(redis, "memory"))
+
+
+def _weaknesses(redis: Redis, infos: list[dict[str, Any]]) -> tuple[str, ...]:
+    found = shortages(redis, infos, free_memory())
     if any(info.get("maxmemory_policy", "noeviction") != "noeviction" for info in infos):
         found.append("Redis evicts keys when it is full: jobs can be lost; set noeviction")
     if not all(info.get("aof_enabled", 1) for info in infos):
@@ -81,13 +92,14 @@ def _weaknesses(infos: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def _infos(redis: Redis) -> list[dict[str, Any]]:
+async def _infos(redis: Redis, *section: str) -> list[dict[str, Any]]:
     """`INFO` of the server, or of each master of a cluster."""
     if isinstance(redis, RedisCluster):
-        answers = await redis.info(target_nodes=RedisCluster.PRIMARIES)
+        answers = await redis.info(*section, target_nodes=RedisCluster.PRIMARIES)
         # one node's answer comes as it is
-        return [answers] if "redis_version" in answers else list(answers.values())
-    return [await redis.info()]
+        one = any(not isinstance(value, dict) for value in answers.values())
+        return [answers] if one else list(answers.values())
+    return [await redis.info(*section)]
 
 
 def masked(url: str) -> str:

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from laion_protocol import Role, Unauthorized
 
 from .connection import connect
+from .exit_status import USAGE
 from .fleet import Fleet
 from .identity import Accounts
 from .one_process import run_process
@@ -28,15 +29,16 @@ from .place import (
     check_disk,
     data_directory,
     listening,
+    raise_file_limit,
     url_of,
     write_address,
 )
 from .private_redis import AppendFsync, PrivateRedis, PrivateRedisFailed
-from .redis_check import check_redis, check_url
+from .redis_check import check_redis, check_url, masked
 from .schema import ensure_schema
 from .settings import Settings
 from .shard_store import ShardStore
-from .store_id import check_store
+from .store_id import check_store, share_address_key
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,16 @@ async def serve(
     shared = bool(settings.redis_url)  # a private Redis has one tracker
     with data_directory(settings.data, shared=shared), listening(address) as listener:
         check_disk(settings.data)
+        raise_file_limit()
         store = _store(settings)
         async with _database(settings, appendfsync) as (redis_url, died):
             async with connect(redis_url) as redis:
+                log.info("asking Redis at %s", masked(redis_url))
                 await check_redis(redis, redis_url)
                 await ensure_schema(redis)
                 await check_store(redis, redis_url, store)
+                if settings.store_url:  # else all who have the store have its directory
+                    await share_address_key(store, settings.data)
                 await _ensure_operator(redis, settings.data)
             url = url_of(address.host, listener.getsockname()[1])
             write_address(settings.data, url)
@@ -78,7 +84,7 @@ def _store(settings: Settings) -> ShardStore:
     try:
         return open_store(settings)
     except NoStore as error:
-        raise CannotServe(str(error), os.EX_USAGE) from error
+        raise CannotServe(str(error), USAGE) from error
     except OSError as error:
         raise CannotServe(
             f"{settings.data} cannot be written ({error.strerror}); choose another --data",

@@ -16,7 +16,7 @@ class Settings:
     #: `s3://bucket/prefix` if shards lie there, else they lie in `data`
     store_url: str = ""
     s3_endpoint: str = ""  #: of an S3 service that is not Amazon's
-    max_store_bytes: int = 0  #: that may lie in the bucket in all; 0 sets no bound
+    max_store_bytes: int = 0  #: that may lie in the store in all; 0 sets no bound
     lease_duration: timedelta = timedelta(minutes=5)  #: about five heartbeats
     max_held: int = 8  #: leases that one worker may hold in one crawl
     max_held_account: int = 64  #: leases that all workers of one account may hold in one crawl
@@ -33,9 +33,11 @@ class Settings:
     dedupe_reserve: timedelta = timedelta(days=1)  #: more than a job and its check take
     checkers: int = 1  #: shards that this process checks at once; 0 leaves it to other processes
     reap_every: timedelta = timedelta(seconds=5)
-    claim_visibility: timedelta = timedelta(minutes=10)  #: more than two checks can take
+    #: a shard whose verifier gives no sign for so long is checked by another one
+    claim_visibility: timedelta = timedelta(minutes=10)
     orphan_age: timedelta = timedelta(days=7)  #: unfinished uploads are kept so long
-    max_event_streams: int = 500
+    max_event_streams: int = 500  #: of this process
+    max_event_streams_each: int = 8  #: that one address, or one account, may have open with it
     event_ping: timedelta = timedelta(seconds=15)
     head_seconds: float = 10.0  #: a request's head must be there within
     body_seconds: float = 60.0  #: a request's body may not be silent for longer

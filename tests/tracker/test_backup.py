@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,7 @@ from tests.tracker.redis_servers import cluster
 from tests.tracker.running import RECIPE
 from tests.tracker.shards import make_shard
 from tests.tracker.test_serve import fails, served, settled, stopped
+from tracker import redis_copy
 from tracker.backup import back_up, restore
 from tracker.cli import main
 from tracker.connection import connect
@@ -90,6 +92,50 @@ async def test_after_a_disaster_the_work_goes_on_from_the_backup(tmp_path):
     assert (status, "is not empty" in said) == (os.EX_CONFIG, True)
 
 
+async def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(source, tmp_path):
+    redis, file = source
+    before = file.read_bytes()
+    for path in (file, tmp_path / "link"):
+        if path != file:
+            path.symlink_to(tmp_path / "nowhere")
+        with pytest.raises(CannotServe, match=r"is there already; .* --force") as refused:
+            await back_up(redis, path)
+        assert refused.value.status == os.EX_CANTCREAT
+    assert file.read_bytes() == before
+    await redis.set("more", "1")
+    await back_up(redis, file, replace=True)
+    assert file.read_bytes() != before
+    where = ("--redis-url", "unix://" + redis.connection_pool.connection_kwargs["path"])
+    status, said = await command("backup", file, *where)
+    assert (status, "--force" in said) == (os.EX_CANTCREAT, True)
+    status, said = await command("backup", file, "--force", *where)
+    assert (status, "keys" in said) == (0, True)
+
+
+async def test_without_the_memory_for_a_copy_no_backup_is_begun(source, tmp_path, monkeypatch):
+    redis, _ = source
+    monkeypatch.setattr("tracker.backup.free_memory", lambda: 2**20)
+    with pytest.raises(CannotServe, match=r"needs the memory of a second copy, . MiB") as refused:
+        await back_up(redis, tmp_path / "b.gz")
+    assert refused.value.status == os.EX_OSERR
+    assert not (tmp_path / "b.gz").exists()
+
+
+async def test_copies_that_were_killed_are_gone_after_the_next_backup(
+    source, tmp_path, monkeypatch
+):
+    redis, file = source
+    scratch = tmp_path / "scratch"
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    (scratch / "laion-copy-dead" / "0").mkdir(parents=True)
+    (scratch / "laion-copy-dead" / "0" / "snapshot.rdb").write_text("secret")
+    alive = scratch / "laion-copy-alive"
+    alive.mkdir()
+    with redis_copy._locked(alive):
+        await back_up(redis, file, replace=True)
+    assert [path.name for path in scratch.iterdir()] == ["laion-copy-alive"]
+
+
 @pytest.fixture
 async def source(tmp_path):
     """A Redis with a key of each type, and its backup."""
@@ -100,8 +146,10 @@ async def source(tmp_path):
         await redis.sadd("set", *range(3000))
         await redis.zadd("zset", {f"m{n}": n / 7 for n in range(3000)} | {"inf": float("inf")})
         await redis.rpush("list", *range(2500))
-        for number in range(1500):
-            await redis.xadd("stream", {"event": number, "b": ""}, id=f"{number + 1}-1")
+        async with redis.pipeline(transaction=False) as many:
+            for number in range(1500):
+                many.xadd("stream", {"event": number, "b": ""}, id=f"{number + 1}-1")
+            await many.execute()
         await redis.xtrim("stream", maxlen=1200, approximate=False)
         await redis.xadd("emptied", {"a": 1}, id="77-0")
         await redis.xtrim("emptied", maxlen=0)
@@ -196,7 +244,7 @@ async def test_a_backup_that_cannot_be_made_leaves_no_file(redis, redis_url, tmp
     with pytest.raises(CannotServe, match="no tracker's data"):
         await back_up(redis, tmp_path / "a.gz")
     await ensure_schema(redis)
-    with pytest.raises(CannotServe, match="cannot be written"):
+    with pytest.raises(CannotServe, match="cannot be written: its directory is not there"):
         await back_up(redis, tmp_path / "nowhere" / "a.gz")
     await redis.execute_command("ACL SETUSER clerk on >pw ~* +@all -sync -psync")
     async with connect(f"{redis_url}?username=clerk&password=pw") as clerk:
@@ -205,6 +253,12 @@ async def test_a_backup_that_cannot_be_made_leaves_no_file(redis, redis_url, tmp
     assert [path.name for path in tmp_path.iterdir()] == []
     status, said = await command("backup", tmp_path / "a.gz", "--data", tmp_path / "none")
     assert (status, "holds no tracker's Redis" in said) == (os.EX_NOINPUT, True)
+    status, said = await command("backup", "", "--data", tmp_path)
+    assert (status, "the name is empty" in said) == (2, True)
+    status, said = await command("restore", tmp_path / "none", "--data", tmp_path / "new")
+    assert (status, "cannot be read (No such file" in said) == (os.EX_NOINPUT, True)
+    status, said = await command("restore", tmp_path, "--data", tmp_path / "new")
+    assert (status, "cannot be read (Is a directory)" in said) == (os.EX_NOINPUT, True)
 
 
 async def test_a_cluster_is_backed_up_whole(source, tmp_path):

@@ -14,6 +14,7 @@ from laion_protocol.messages import LeaseRequest
 from laion_protocol.recipe import IMAGE_FORMATS
 from tracker import model_check
 from tracker.cli import main
+from tracker.exit_status import USAGE
 from tracker.model_check import NoModel, check_config, check_pretrained, check_weights
 from worker_client.pipeline.confined.picture import FORMATS
 
@@ -99,7 +100,7 @@ async def test_model_files_are_sent_with_the_crawl(add, tracker, archive):
     config, weights = base / "config.json", base / "model.safetensors"
     config.write_text(json.dumps(CONFIG))
     weights.write_bytes(safetensors())
-    await add("--model-config", str(config), status=2)
+    await add("--model-config", str(config), status=USAGE)
     await add("--model-config", str(config), "--model-weights", str(weights), kind="wat")
     worker = await tracker.worker("ann")
     lease = (await worker.lease(ASK)).lease
@@ -171,14 +172,26 @@ async def test_where_open_clip_is_not_installed_it_says_that_it_cannot_tell(add,
     [
         ({"--paths": "missing.txt"}, "missing.txt cannot be read", os.EX_NOINPUT),
         ({"--base": "elsewhere"}, "is not a file under", os.EX_NOINPUT),
-        ({"--min-side": "0"}, "min_side: must be at least 1", os.EX_USAGE),
-        ({"--parts": "0"}, "parts: must be at least 1", os.EX_USAGE),
-        ({"--max-attempts": "21"}, "max_attempts: must be at most 20", os.EX_USAGE),
+        ({"--min-side": "0"}, "min_side: must be at least 1", USAGE),
+        ({"--parts": "0"}, "parts: must be at least 1", USAGE),
+        ({"--max-attempts": "21"}, "max_attempts: must be at most 20", USAGE),
         ({"--max-attempts": "2", "--min-accounts": "3"}, "min_accounts", os.EX_DATAERR),
-        ({"--formats": "jpeg,heic"}, "no worker decodes the format 'heic'", os.EX_USAGE),
-        ({"--formats": ""}, "would keep nothing", os.EX_USAGE),
-        ({"--architecture": "RN50"}, "name either `pretrained`", os.EX_USAGE),
-        ({"--kind": "arc"}, "arc", 2),
+        ({"--formats": "jpeg,heic"}, "no worker decodes the format 'heic'", USAGE),
+        ({"--formats": ""}, "would keep nothing", USAGE),
+        ({"--architecture": "RN50"}, "name either `pretrained`", USAGE),
+        ({"--base": "ftp://e/"}, "an http or https URL with a host", USAGE),
+        ({"--base": "https://"}, "an http or https URL with a host", USAGE),
+        ({"--base": "https://a b/"}, "no blanks", USAGE),
+        ({"--base": ""}, "must have at least 1 character", USAGE),
+        ({"--paths": "ftp://e/list"}, "neither a file nor an http", os.EX_NOINPUT),
+        ({"--paths": "http://["}, "is no URL", os.EX_NOINPUT),
+        ({"--paths": "http://a b/"}, "is no URL", os.EX_NOINPUT),
+        ({"--paths": "http://127.0.0.1:1/"}, "(Connection refused)", os.EX_NOINPUT),
+        ({"--paths": "/"}, "/ cannot be read (Is a directory)", os.EX_NOINPUT),
+        ({"--min-image-bytes": "99999999999"}, "must be at most", USAGE),
+        ({"--min-text-chars": "3000"}, "min_text_chars over max_text_chars", USAGE),
+        ({"--model-config": "/no"}, "'/no' cannot be read (No such file", os.EX_NOINPUT),
+        ({"--kind": "arc"}, "arc", USAGE),
     ],
 )
 async def test_a_wrong_crawl_is_refused_in_one_sentence(run, archive, change, reason, status):
@@ -195,6 +208,14 @@ async def test_a_list_that_unpacks_to_too_much_is_refused(add, archive, monkeypa
     monkeypatch.setattr("tracker.crawls._MAX_LIST", 1000)
     paths.write_bytes(gzip.compress(b"warc/a.warc.gz\n" * 1000))
     assert "over 1000 bytes" in await add(status=os.EX_NOINPUT)
+
+
+async def test_a_broken_gzip_file_is_no_list(add, archive):
+    _, paths = archive
+    whole = gzip.compress(b"warc/a.warc.gz\n" * 1000)
+    for broken in (whole[:-9], whole[:12] + b"\xff" * 9 + whole[21:]):
+        paths.write_bytes(broken)
+        assert "is a broken gzip file" in await add(status=os.EX_NOINPUT)
 
 
 def test_the_formats_that_a_recipe_may_name_are_those_that_workers_decode():

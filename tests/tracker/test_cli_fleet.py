@@ -5,6 +5,7 @@ import os
 
 from laion_protocol import IdleReason
 from laion_protocol.messages import LeaseRequest
+from tracker.exit_status import USAGE
 
 WHY = ("--reason", "spam")
 
@@ -20,6 +21,8 @@ async def test_a_worker_is_listed_banned_shown_and_pardoned(run, tracker):
     listed = await run("worker", "list", "--seen-within", "5m")
     assert "ann/pc" in listed
     assert "0.1.0" in listed
+    assert "only the first" not in listed
+    assert "only the first 1: --limit" in await run("worker", "list", "--limit", "1")
     assert "would be banned" in await run("worker", "ban", "ann", "pc", *WHY, "--dry-run")
     banned = await run("worker", "ban", "ann", "pc", *WHY)
     assert "ann/pc is banned, was active; 1 lease was taken from it" in banned
@@ -68,8 +71,9 @@ async def test_the_project_is_paused_rests_and_goes_on(run, tracker):
     assert "maintenance until" in rests
     assert "hands out jobs" in await run("project", "maintenance", "--end")
     assert json.loads(await run("project", "show", "--json"))["maintenance"] is None
-    assert "say --until" in await run("project", "maintenance", status=2)
-    assert "goes alone" in await run("project", "maintenance", "--end", "--until", "2h", status=2)
+    assert "say --until" in await run("project", "maintenance", status=USAGE)
+    both = ("project", "maintenance", "--end", "--until", "2h")
+    assert "goes alone" in await run(*both, status=USAGE)
 
 
 async def test_old_workers_are_told_to_update(run, tracker):
@@ -78,11 +82,11 @@ async def test_old_workers_are_told_to_update(run, tracker):
     assert "workers need 1.0 from" in told
     assert "1.2 is recommended: a leak" in told
     assert "need" not in await run("project", "worker-version", "--clear")
-    assert "say --least" in await run("project", "worker-version", status=2)
+    assert "say --least" in await run("project", "worker-version", status=USAGE)
 
 
 async def test_something_is_announced_and_taken_back(run, tracker):
     number = json.loads(await run("announce", "thank you", "--until", "1d", "--json"))["id"]
     assert "thank you" in await run("project", "show")
     assert "thank you" not in await run("withdraw", str(number))
-    assert "text: must have at least 1" in await run("announce", "", status=os.EX_USAGE)
+    assert "text: must have at least 1" in await run("announce", "", status=USAGE)

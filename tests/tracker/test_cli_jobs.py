@@ -11,6 +11,7 @@ from laion_protocol import FailureClass, JobState
 from laion_protocol.messages import Failure, Heartbeat, LeaseRequest
 from tracker.commands.duration import DURATION, MOMENT
 from tracker.commands.output import clean, lasting, table
+from tracker.exit_status import USAGE
 
 WHY = ("--reason", "gone")
 
@@ -100,19 +101,19 @@ async def test_jobs_that_do_not_exist_end_the_command_with_an_error(run, ann):
         assert "1 of 2 jobs do not exist" in output
     await run("jobs", "show", "A/99", status=os.EX_DATAERR)
     for no_job in ("A", "A/x", "/1", "A/1/2"):
-        assert "a job is <crawl>/<number>" in await run("jobs", "show", no_job, status=2)
+        assert "name a job as <crawl>/<number>" in await run("jobs", "show", no_job, status=USAGE)
     await run("jobs", "undo", "0" * 16, *WHY, status=os.EX_DATAERR)
 
 
 async def test_a_wrong_command_is_refused_in_words(run, ann):
-    assert "say which jobs" in await run("jobs", "reassign", *WHY, status=2)
-    assert "not both" in await run("jobs", "requeue", "A/1", "--crawl", "A", *WHY, status=2)
-    assert "is no duration" in await run("jobs", "find", "--older-than", "soon", status=2)
+    assert "say which jobs" in await run("jobs", "reassign", *WHY, status=USAGE)
+    assert "not both" in await run("jobs", "requeue", "A/1", "--crawl", "A", *WHY, status=USAGE)
+    assert "is no duration" in await run("jobs", "find", "--older-than", "soon", status=USAGE)
     mixed = ("jobs", "find", "--state", "dead", "--silent-for", "1h")
-    assert "silent_for asks for leased jobs" in await run(*mixed, status=os.EX_USAGE)
-    wrong = await run("jobs", "find", "--account", "a b", status=os.EX_USAGE)
-    assert "account: a name has up to 64 letters" in wrong
-    wrong = await run("jobs", "requeue", "A", *WHY, status=os.EX_USAGE)
+    assert "silent_for asks for leased jobs" in await run(*mixed, status=USAGE)
+    wrong = await run("jobs", "find", "--account", "a b", status=USAGE)
+    assert "'a b': a name has up to 64 letters" in wrong
+    wrong = await run("jobs", "requeue", "A", *WHY, status=USAGE)
     assert "name a job as <crawl>/<number>" in wrong
     await run("jobs", "find", "--crawl", "nope", status=os.EX_DATAERR)
 

@@ -14,6 +14,7 @@ from laion_protocol.wording import problem
 from .output import Answer, moment, prints, table
 from .session import Failed, to_tracker
 from .treatment import add_verbs
+from .words import NAME
 from .worker import worker_table
 
 
@@ -26,7 +27,7 @@ add_verbs(account, one_worker=False)
 
 
 @account.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.option(
     "--role", type=click.Choice([role.value for role in Role]), default="volunteer",
     show_default=True,
@@ -39,13 +40,13 @@ def add(name: str, role: str, discord_id: str | None, call: Callable[..., Any]) 
     try:
         new = NewAccount(name=name, role=Role(role), discord_id=discord_id)
     except ValidationError as error:
-        raise Failed(problem(error), os.EX_USAGE) from error
+        raise click.UsageError(problem(error)) from error
     added = call(lambda client: client.add_account(new))
     return Answer(added, [added.token])
 
 
 @account.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def token(name: str, call: Callable[..., Any]) -> Answer:
@@ -55,7 +56,7 @@ def token(name: str, call: Callable[..., Any]) -> Answer:
 
 
 @account.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def tokens(name: str, call: Callable[..., Any]) -> Answer:
@@ -65,7 +66,7 @@ def tokens(name: str, call: Callable[..., Any]) -> Answer:
 
 
 @account.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def revoke(name: str, call: Callable[..., Any]) -> Answer:
@@ -84,7 +85,7 @@ def list_accounts(call: Callable[..., Any]) -> Answer:
 
 
 @account.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def show(name: str, call: Callable[..., Any]) -> Answer:

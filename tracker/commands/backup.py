@@ -10,9 +10,16 @@ import click
 
 from tracker.place import CannotServe
 
-from .session import Failed, data_option
+from .session import INPUT, Failed, data_option
 
 _T = TypeVar("_T")
+
+
+def _named(_context: click.Context, _param: click.Parameter, file: Path) -> Path:
+    if not file.name:  # click takes an empty one for this directory
+        raise click.BadParameter("the name is empty; name the file to write")
+    return file
+
 
 redis_option = click.option(
     "--redis-url", default="", envvar="LAION_TRACKER_REDIS_URL", show_envvar=True,
@@ -21,10 +28,11 @@ redis_option = click.option(
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), callback=_named)
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @data_option
 @redis_option
-def backup(file: Path, data: Path, redis_url: str) -> None:
+def backup(file: Path, force: bool, data: Path, redis_url: str) -> None:
     """Write all that Redis knows to FILE, while the tracker goes on working.
 
     Shards are not in it: copy the store after this, so that each accepted job has its shard. Model
@@ -33,7 +41,7 @@ def backup(file: Path, data: Path, redis_url: str) -> None:
     from tracker.backup import back_up
 
     async def work(redis: Any) -> int:
-        return await back_up(redis, file)
+        return await back_up(redis, file, replace=force)
 
     try:
         count = with_redis(data, redis_url, work)
@@ -44,7 +52,7 @@ def backup(file: Path, data: Path, redis_url: str) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=INPUT)
 @data_option
 @redis_option
 def restore(file: Path, data: Path, redis_url: str) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from laion_protocol import CrawlState
-from laion_protocol.messages import CrawlStateAnswer
+from laion_protocol.messages import CrawlStateAnswer, CrawlStats
 
 from .crawl_add import add
-from .output import Answer, lasting, prints, table
+from .output import Answer, confirm, lasting, prints, table
 from .session import to_tracker
+from .words import NAME
 
 
 @click.group()
@@ -34,7 +35,7 @@ def list_crawls(call: Callable[..., Any]) -> Answer:
     rows = []
     for row in crawls:
         jobs = row.jobs
-        left = "-" if row.eta_seconds is None else lasting(timedelta(seconds=row.eta_seconds))
+        left = _left(row)
         pending = f"{jobs.pending} ({row.scoring} to score)" if row.scoring else jobs.pending
         rows.append(
             (row.name, row.state, f"{jobs.accepted}/{jobs.total}", jobs.leased, row.stale,
@@ -44,7 +45,7 @@ def list_crawls(call: Callable[..., Any]) -> Answer:
 
 
 @crawl.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def pause(name: str, call: Callable[..., Any]) -> Answer:
@@ -54,7 +55,7 @@ def pause(name: str, call: Callable[..., Any]) -> Answer:
 
 
 @crawl.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def resume(name: str, call: Callable[..., Any]) -> Answer:
@@ -64,7 +65,7 @@ def resume(name: str, call: Callable[..., Any]) -> Answer:
 
 
 @crawl.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @prints
 @to_tracker
 def drain(name: str, call: Callable[..., Any]) -> Answer:
@@ -73,28 +74,34 @@ def drain(name: str, call: Callable[..., Any]) -> Answer:
 
 
 @crawl.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prints
 @to_tracker
 def finish(name: str, yes: bool, call: Callable[..., Any]) -> Answer:
     """Close it now: what is leased is lost to its worker at the next heartbeat."""
     if not yes:
-        click.confirm(f"Close {name} now? `drain` lets workers finish.", abort=True, err=True)
+        confirm(f"Close {name} now? `drain` lets workers finish.")
     return _now(call(lambda client: client.finish_crawl(name)))
 
 
 @crawl.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prints
 @to_tracker
 def remove(name: str, yes: bool, call: Callable[..., Any]) -> Answer:
     """Remove a crawl for which no result was accepted yet; its name is free again."""
     if not yes:
-        click.confirm(f"Remove {name} and all its jobs?", abort=True, err=True)
+        confirm(f"Remove {name} and all its jobs?")
     call(lambda client: client.remove_crawl(name))
     return Answer((), [f"{name} is removed"])
+
+
+def _left(crawl: CrawlStats) -> str:
+    if not crawl.eta_seconds:
+        return "-"  # nothing is left, or nobody knows
+    return lasting(timedelta(seconds=crawl.eta_seconds))
 
 
 def _now(answer: CrawlStateAnswer) -> Answer:

@@ -18,14 +18,13 @@ from tracker.crawls import UnreadableList, absolute_base, read_paths
 from tracker.model_check import NoModel, check_config, check_pretrained, check_weights
 
 from .output import Answer, prints
-from .session import Failed, to_tracker
+from .session import INPUT, Failed, to_tracker
+from .words import BASE, NAME
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: These two have options of their own.
 _OWN_OPTIONS: Final = ("kind", "model")
-
-File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _split(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
@@ -56,16 +55,18 @@ def _recipe_options(command: _F) -> _F:
 
 
 @click.command("add")
-@click.argument("name")
+@click.argument("name", type=NAME)
 @click.option("--paths", required=True, metavar="FILE_OR_URL", help="One path a line; may be .gz.")
-@click.option("--base", required=True, metavar="URL_OR_DIR", help="What the paths are relative to.")
+@click.option(
+    "--base", required=True, type=BASE, metavar="URL_OR_DIR", help="What the paths are relative to."
+)
 @click.option("--kind", required=True, type=click.Choice([kind.value for kind in SourceKind]))
 @click.option("--parts", default=1, show_default=True, help="Jobs that each file is cut into.")
 @click.option("--seed", type=int, help="Of the order of the jobs; random by default.")
 @click.option("--architecture", default=PRODUCTION_MODEL.architecture, show_default=True)
 @click.option("--pretrained", help="open_clip's name for the weights.")
-@click.option("--model-config", type=File, help="open_clip model config (JSON), with weights.")
-@click.option("--model-weights", type=File, help="Weights (safetensors), with a config.")
+@click.option("--model-config", type=INPUT, help="open_clip model config (JSON), with weights.")
+@click.option("--model-weights", type=INPUT, help="Weights (safetensors), with a config.")
 @click.option("--max-attempts", type=int,
               help="That count, until a job is dead; 5 by default.")  # fmt: skip
 @click.option("--min-accounts", type=int,
@@ -99,7 +100,7 @@ def add(
     except UnreadableList as error:
         raise Failed(str(error), os.EX_NOINPUT) from error
     except ValidationError as error:
-        raise Failed(problem(error, "recipe"), os.EX_USAGE) from error
+        raise click.UsageError(problem(error, "recipe")) from error
 
     async def send(client: TrackerClient) -> CrawlAdded:
         for sha256, file in zip(hashes, files, strict=True):

@@ -1,4 +1,4 @@
-"""`tracker dedupe show | rebuild`: which pairs this tracker's machine takes for known."""
+"""`tracker dedupe show | rebuild`: which pairs the project takes for known."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -33,10 +33,11 @@ def show(call: Callable[..., Any]) -> Answer:
 @prints
 @to_tracker
 def rebuild(no_wait: bool, call: Callable[..., Any]) -> Answer:
-    """Read the pairs of all accepted shards again, on the machine of this tracker.
+    """Read the pairs of all accepted shards again, on the machine of this tracker, which is the
+    one that answers workers from then on.
 
-    Run it after Redis was restored from a backup, after the files were lost, and on a machine that
-    answers workers but did not check all shards. Workers are served meanwhile.
+    Run it after Redis was restored from a backup, after the files were lost, and when shards were
+    checked on other machines. Workers are served meanwhile.
     """
     call(lambda client: client.rebuild_dedupe())
     state: DedupeState = call(lambda client: client.dedupe_state())
@@ -55,12 +56,23 @@ def _lines(state: DedupeState) -> Iterable[str]:
         ],
     )
     yield (
-        f"{state.reserved} pairs reserved by jobs, in {state.reservation_slots} slots; "
-        f"{state.to_commit} shards to commit"
+        f"{state.reserved} pairs reserved by {state.holders} attempts, in "
+        f"{state.reservation_slots} slots; {state.to_commit} shards to commit"
     )
     yield (
         f"asked {state.asked}: new {state.new}, known {state.known}, taken {state.taken}; "
-        f"not reserved {state.unreserved}; without any new one {state.suspicious} times"
+        f"not reserved {state.unreserved}; without any new one {state.suspicious} times; "
+        f"refused {state.refused} times"
     )
+    yield (
+        f"committed {state.committed}, freed {state.freed}; a new pair is taken for known with "
+        f"probability {state.false_positives_now:.2e}"
+    )
+    if state.elsewhere:
+        yield f"{state.elsewhere} shards were checked elsewhere: `dedupe rebuild` makes them known"
+    if not state.here:
+        yield f"another machine has the files; so it stood there at {state.at:%Y-%m-%d %H:%M:%S}"
+    if not state.ready:
+        yield "the files were never filled: workers are told to go on without; `dedupe rebuild`"
     if state.busy:
         yield f"busy: {state.rebuilt} shards read, {state.unreadable} of them unreadable"

@@ -24,8 +24,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
             return value
         match = _FORM.fullmatch(value.strip())
         seconds = float(match[1]) * _SECONDS[match[2]] if match else None
-        if seconds is None or seconds > _MOST.total_seconds():
+        if seconds is None:
             self.fail(f"{value!r} is no duration; type 90, 30m, 2h or 1d", param, ctx)
+        if seconds > _MOST.total_seconds():
+            self.fail(f"{value!r} is too long; the longest is {_MOST.days}d", param, ctx)
         return timedelta(seconds=seconds)
 
 

@@ -24,21 +24,33 @@ from laion_protocol.messages import (
 from laion_protocol.wording import problem
 
 from .job_filter import filter_options, silent_for, to_filter
-from .output import Answer, ago, clean, moment, prints, table
+from .output import Answer, ago, clean, confirm, moment, prints, table
 from .session import Failed, to_tracker
+from .words import ACTION, JOB, REASON
 
 Call = Callable[..., Any]
 
 _SAMPLE: Final = 10
 _AT_ONCE: Final = 1000
 
+_DRY: Final = "nothing was changed: a dry run"
+#: What became of a job that was left as it is.
+_LEFT: Final = {
+    "taken": "left: another worker has it, or had it since",
+    "handed_in": "left: its shard was handed in",
+    "changed": "left: it changed since",
+    "unchanged": "left: it is neither leased nor dead",
+    "alive": "left: its worker was heard of again",
+    "unknown": "unknown",
+}
+
 _reason = click.option(
-    "--reason", required=True, help="For the workers concerned and the audit log."
+    "--reason", required=True, type=REASON, help="For the workers concerned and the audit log."
 )
 _dry_run = click.option("--dry-run", is_flag=True, help="Change nothing, tell what would happen.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _all = click.option("--all", "everything", is_flag=True, help="Really all of them.")
-_names = click.argument("names", metavar="[JOB]...", nargs=-1)
+_names = click.argument("names", metavar="[JOB]...", nargs=-1, type=JOB)
 
 
 @click.command()
@@ -85,7 +97,7 @@ def requeue(
 
 
 @click.command()
-@click.argument("action")
+@click.argument("action", type=ACTION)
 @_reason
 @_dry_run
 @prints
@@ -96,12 +108,10 @@ def undo(action: str, reason: str, dry_run: bool, call: Call) -> Answer:
     try:
         request = Undo(reason=reason, dry_run=dry_run)
     except ValidationError as error:
-        raise Failed(problem(error), os.EX_USAGE) from error
+        raise click.UsageError(problem(error)) from error
     done = call(lambda client: client.undo(action, request))
-    would = "would be " if done.dry_run else ""
-    lines = [f"{job}  {would}{said}" for job, said in done.jobs.items()]
-    lines.append(f"{_sum(done.verdicts) or 'nothing to undo'}{' (dry run)' * done.dry_run}")
-    return Answer(done, lines)
+    lines = [f"{job}  {_said(verdict, dry_run)}" for job, verdict in done.jobs.items()]
+    return Answer(done, [*lines, *_totals(done.verdicts, "undone", dry_run)])
 
 
 @click.command()
@@ -133,31 +143,30 @@ def _by_name(names: tuple[str, ...], reason: str, dry_run: bool, call: Call) -> 
     try:
         request = Requeue(jobs=names, reason=reason, dry_run=dry_run)
     except ValidationError as error:
-        raise Failed(problem(error), os.EX_USAGE) from error
+        raise click.UsageError(problem(error)) from error
     done = call(lambda client: client.requeue(request))
-    would = "would be " if dry_run else ""
-    lines = [f"{job}  {would}{verdict}" for job, verdict in done.jobs.items()]
+    lines = [f"{job}  {_said(verdict, dry_run)}" for job, verdict in done.jobs.items()]
     unknown = sum(verdict == "unknown" for verdict in done.jobs.values())
     failure = None
     if unknown:
         failure = Failed(f"{unknown} of {len(done.jobs)} jobs do not exist", os.EX_DATAERR)
-    return Answer(done, [*lines, *_hint(done.action)], failure)
+    return Answer(done, [*lines, *([_DRY] if dry_run else []), *_hint(done.action)], failure)
 
 
 def _by_filter(filter: JobFilter, reason: str, dry_run: bool, yes: bool, call: Call) -> Answer:
     found = call(lambda client: client.search_jobs(FindJobs(filter=filter, limit=_SAMPLE)))
     if dry_run or not found.total:
-        return Answer(found, _preview(found))
+        return Answer(found, [*_preview(found), *([_DRY] if dry_run else [])])
     try:
         request = RequeueSelection(
             filter=filter, selection=found.selection, reason=reason, most=_AT_ONCE
         )
     except ValidationError as error:
-        raise Failed(problem(error), os.EX_USAGE) from error
+        raise click.UsageError(problem(error)) from error
     if not yes:
         for line in _preview(found):
             click.echo(line, err=True)
-        click.confirm(f"Take {found.total} jobs back?", abort=True, err=True)
+        confirm(f"Take {found.total} jobs back?")
     done = call(lambda client: client.requeue_selection(request))
     while done.left:
         done = _joined(done, call(lambda client: client.requeue_selection(request)))
@@ -185,6 +194,17 @@ def _preview(found: FoundJobs) -> list[str]:
 
 def _sum(verdicts: dict[Any, int]) -> str:
     return ", ".join(f"{count} {clean(verdict)}" for verdict, count in verdicts.items())
+
+
+def _said(verdict: str, dry_run: bool) -> str:
+    return _LEFT.get(verdict) or f"{'would be ' * dry_run}{clean(verdict)}"
+
+
+def _totals(verdicts: dict[Any, int], done: str, dry_run: bool) -> list[str]:
+    """`3 would be undone, 1 left as it is`."""
+    changed, left = verdicts.get(done, 0), sum(verdicts.values()) - verdicts.get(done, 0)
+    lines = [f"{changed} {'would be ' * dry_run}{done}, {left} left as they are"]
+    return [*lines, *([_DRY] if dry_run else [])]
 
 
 def _hint(action: str) -> list[str]:

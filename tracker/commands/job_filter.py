@@ -1,7 +1,6 @@
 """The options that say which jobs are meant."""
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -13,7 +12,7 @@ from laion_protocol.messages import JobFilter
 from laion_protocol.wording import problem
 
 from .duration import DURATION
-from .session import Failed
+from .words import NAME
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -23,9 +22,9 @@ _FIELDS: Final = tuple(field for field in JobFilter.model_fields if field != "st
 def filter_options(command: _F) -> _F:
     """One option for each condition; the command gets `conditions`, those that were given."""
 
-    @click.option("--crawl", help="Only of this crawl.")
-    @click.option("--account", help="Whose lease, or last lease, it is.")
-    @click.option("--worker", help="The same, of one worker.")
+    @click.option("--crawl", type=NAME, help="Only of this crawl.")
+    @click.option("--account", type=NAME, help="Whose lease, or last lease, it is.")
+    @click.option("--worker", type=NAME, help="The same, of one worker.")
     @click.option("--older-than", type=DURATION, help="So long in this state, at least: 30m, 2h.")
     @click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]),
                   help="How the last attempt that ended did.")  # fmt: skip
@@ -56,4 +55,4 @@ def to_filter(state: str, conditions: dict[str, Any]) -> JobFilter:
     try:
         return JobFilter.model_validate({"state": state, **fields})
     except ValidationError as error:
-        raise Failed(problem(error, "filter"), os.EX_USAGE) from error
+        raise click.UsageError(problem(error, "filter")) from error

@@ -13,6 +13,7 @@ from .job_actions import actions, reassign, requeue, undo
 from .job_filter import filter_options, silent_for, to_filter
 from .output import Answer, ago, clean, lasting, moment, prints, table
 from .session import to_tracker
+from .words import JOB, NAME
 
 limit_option = click.option(
     "--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="How many to list."
@@ -56,7 +57,7 @@ def dead(conditions: dict[str, Any], limit: int, call: Callable[..., Any]) -> An
 
 
 @jobs.command()
-@click.option("--crawl", help="Only of this crawl.")
+@click.option("--crawl", type=NAME, help="Only of this crawl.")
 @click.option("--silent-for", type=DURATION, help="90, 30m, 2h; two heartbeats if unset.")
 @limit_option
 @prints
@@ -70,14 +71,11 @@ def stale(
 
 
 @jobs.command()
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", type=JOB)
 @prints
 @to_tracker
 def show(job: str, call: Callable[..., Any]) -> Answer:
     """All that is known of one job, <crawl>/<number>, with every attempt."""
-    crawl, _, number = job.partition("/")
-    if not (crawl and number.isascii() and number.isdigit()):
-        raise click.UsageError(f"{job!r} is no job; a job is <crawl>/<number>")
     shown = call(lambda client: client.job(job))
     return Answer(shown, _detail(shown))
 
@@ -117,7 +115,7 @@ def _detail(job: JobDetail) -> Iterable[str]:
     yield f"{job.job}  {job.state}"
     yield f"reads {clean(job.source)}, part {job.part + 1} of {job.parts}"
     if job.ahead is not None:
-        yield f"never leased; {job.ahead} jobs come before it"
+        yield f"never leased; jobs that come before it: {job.ahead}"
     if job.not_before is not None:
         yield f"may be leased from {moment(job.not_before)}"
     if job.last_heartbeat is not None and job.deadline is not None:

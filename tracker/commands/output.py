@@ -1,6 +1,7 @@
 """How commands answer: tables for people, the API's JSON for programs."""
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,18 @@ def prints(command: _F) -> _F:
             raise answer.failure
 
     return printing  # type: ignore[return-value]
+
+
+def confirm(question: str) -> None:
+    """Somebody at the terminal says yes; the command ends otherwise."""
+    try:
+        said = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise  # Ctrl-C
+        raise click.UsageError("nobody is there to ask; --yes does not ask") from None
+    if not said:
+        raise click.Abort
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

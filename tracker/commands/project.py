@@ -1,6 +1,5 @@
 """`tracker project …` and `tracker announce | withdraw`: what holds for everybody."""
 
-import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -19,10 +18,13 @@ from laion_protocol.wording import problem
 
 from .duration import MOMENT
 from .output import Answer, clean, moment, prints
-from .session import Failed, to_tracker
+from .session import to_tracker
+from .words import REASON
 
 _M = TypeVar("_M", bound=BaseModel)
-_reason = click.option("--reason", required=True, help="For the volunteers and the audit log.")
+_reason = click.option(
+    "--reason", required=True, type=REASON, help="For the volunteers and the audit log."
+)
 
 
 @click.group()
@@ -131,7 +133,7 @@ def _made(kind: type[_M], **fields: object) -> _M:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        raise Failed(problem(error), os.EX_USAGE) from error
+        raise click.UsageError(problem(error)) from error
 
 
 def _answer(state: ProjectState) -> Answer:

@@ -31,7 +31,10 @@ def stats(call: Callable[..., Any]) -> Answer:
 def audit(limit: int, call: Callable[..., Any], **conditions: str | None) -> Answer:
     """Who changed what, and what was refused; newest first."""
     log = call(lambda client: client.audit(limit, **conditions))
-    return Answer(log, map(_row, log.rows))
+    lines = [*map(_row, log.rows)] or ["no row fits"]
+    if len(log.rows) == limit:
+        lines.append(f"older ones: --before {log.rows[-1].id}")
+    return Answer(log, lines)
 
 
 def _stats(stats: Stats) -> Iterable[str]:

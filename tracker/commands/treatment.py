@@ -1,6 +1,5 @@
 """`drain`, `ban` and `pardon`, for one worker or for a whole account."""
 
-import os
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +13,8 @@ from laion_protocol.wording import problem
 
 from .duration import MOMENT
 from .output import Answer, moment, prints
-from .session import Failed, to_tracker
+from .session import to_tracker
+from .words import NAME, REASON
 
 _HELP: Final = {
     "drain": "Give it no more jobs; what it holds it may finish.",
@@ -45,21 +45,21 @@ def _command(verb: str, one_worker: bool) -> click.Command:
         try:
             treat = Treat(reason=reason, until=until, dry_run=dry_run)
         except ValidationError as error:
-            raise Failed(problem(error), os.EX_USAGE) from error
+            raise click.UsageError(problem(error)) from error
         done = call(lambda client: _CALLS[verb](client, account, worker, treat))
         return Answer(done, [_line(verb, done, until)])
 
-    command = click.option("--reason", required=True, help="For its owner and the audit log.")(
-        command
-    )
+    command = click.option(
+        "--reason", required=True, type=REASON, help="For its owner and the audit log."
+    )(command)
     command = click.option("--dry-run", is_flag=True, help="Change nothing, tell.")(command)
     if verb != "pardon":
         command = click.option("--until", type=MOMENT, help="2h, 3d or a time; for ever if unset.")(
             command
         )
     if one_worker:
-        command = click.argument("worker")(command)
-    return click.command(verb, help=_HELP[verb])(click.argument("account")(command))
+        command = click.argument("worker", type=NAME)(command)
+    return click.command(verb, help=_HELP[verb])(click.argument("account", type=NAME)(command))
 
 
 def _line(verb: str, done: Treated, until: datetime | None) -> str:

@@ -14,6 +14,7 @@ from .duration import DURATION
 from .output import Answer, ago, moment, prints, table
 from .session import Failed, to_tracker
 from .treatment import add_verbs
+from .words import NAME
 
 
 @click.group()
@@ -25,7 +26,7 @@ add_verbs(worker, one_worker=True)
 
 
 @worker.command("list")
-@click.option("--account", help="Only of this account.")
+@click.option("--account", type=NAME, help="Only of this account.")
 @click.option("--state", type=click.Choice([state.value for state in WorkerState]))
 @click.option("--seen-within", type=DURATION, help="Asked for work or beat so recently: 5m, 1d.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
@@ -42,12 +43,15 @@ def list_workers(
             account=account, state=wanted, seen_within=seen_within, limit=limit
         )
     )
-    return Answer(fleet, worker_table(fleet.rows) or ["no worker"])
+    lines = worker_table(fleet.rows) or ["no worker fits"]
+    if len(fleet.rows) == limit:
+        lines.append(f"only the first {limit}: --limit, --account, --seen-within")
+    return Answer(fleet, lines)
 
 
 @worker.command()
-@click.argument("account")
-@click.argument("worker")
+@click.argument("account", type=NAME)
+@click.argument("worker", type=NAME)
 @prints
 @to_tracker
 def show(account: str, worker: str, call: Callable[..., Any]) -> Answer:
