@@ -64,7 +64,7 @@ async def _over_http(root: Path, seconds: float, rounds: int) -> dict[str, float
     empty = [sys.executable, "-m", "uvicorn", "benchmarks.empty_app:app", "--no-access-log"]
     empty += ["--log-level", "warning", "--port", str(empty_port)]
     async with (
-        running(tracker_command(data, port, "--max-held", "100000000"), port, root / "log") as ours,
+        running(tracker_command(data, port, "--max-held", "64"), port, root / "log") as ours,
         running(empty, empty_port, root / "empty.log") as nothing,
         TrackerClient(ours.url, (data / "admin-token").read_text().strip()) as admin,
     ):

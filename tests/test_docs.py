@@ -84,9 +84,14 @@ def test_each_metric_is_in_the_operators_page_and_no_other():
     assert set(re.findall(r"`(laion_[a-z_]+)`", text(OPERATING))) == told
 
 
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory):
+    settings = Settings(data=tmp_path_factory.mktemp("data"), redis_url="unix:///nowhere")
+    return create_app(settings).openapi()["paths"]
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_each_documented_route_exists(path, tmp_path):
-    routes = create_app(Settings(data=tmp_path, redis_url="unix:///nowhere")).openapi()["paths"]
+def test_each_documented_route_exists(path, routes):
     shapes = {re.sub(r"\{\w+\}", "{}", route) for route in routes}
     parts = {"/v1", "/v1/admin", "/device", "/openapi.json"}  # for people; for programs
     named = r"(?<![\w.])/(?:v1/[\w/{}-]*|healthz\b|readyz\b|metrics\b|device\b|openapi\.json)"

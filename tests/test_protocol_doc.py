@@ -21,6 +21,7 @@ from laion_protocol.events import (
     AttemptLost,
     CrawlAddedEvent,
     CrawlFinished,
+    CrawlStateChanged,
     FetchAccepted,
     JobDied,
     ShardAccepted,
@@ -40,7 +41,7 @@ DOC = (Path(__file__).resolve().parents[1] / "docs/protocol.md").read_text(encod
 #: and what the event stream carries.
 UNSEEN = (
     NewCrawl, ErrorBody, CrawlAddedEvent, ShardAccepted, FetchAccepted, AttemptLost, JobDied,
-    CrawlFinished,
+    CrawlFinished, CrawlStateChanged,
 )  # fmt: skip
 #: FastAPI's own, which no answer of ours has (`tracker/routes/errors.py`).
 FOREIGN = {"HTTPValidationError", "ValidationError"}

@@ -118,7 +118,7 @@ def _build(redis: Redis, settings: Settings) -> Resources:
     project, failures, troubles = Project(redis), Failures(redis), Troubles(redis)
     meter = Meter(redis, troubles)
     admission = Admission(project, failures, troubles, store, statistics, settings)
-    model_files = ModelFiles(settings.data)
+    model_files = ModelFiles(settings.data, store)
     dedupe_files = Dedupe(
         settings.data / "dedupe",
         redis,
@@ -147,9 +147,7 @@ def _build(redis: Redis, settings: Settings) -> Resources:
             patience=settings.lease_patience,
             most_waiting=settings.max_lease_queue,
         ),
-        leasing=Leasing(
-            queue, store, admission, project, meter, ModelSides(model_files), settings
-        ),
+        leasing=Leasing(queue, store, admission, project, meter, ModelSides(model_files), settings),
         statistics=statistics,
         store=store,
         files=model_files,

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from laion_protocol import NotFound
 
 from .queue import keys
+from .queue.ids import new_secret
 from .queue.permutation import Permutation
 from .queue.reader import QueueReader
 from .queue.scripts import Script
@@ -203,7 +204,8 @@ class Books:
             for name, by in wrong.items():
                 balance.add("counter", f"{crawl} {name} is off by {-by}", repair)
             if wrong and repair:
-                await self._run(_TOTALS, crawl, *(part for item in wrong.items() for part in item))
+                corrections = [part for item in wrong.items() for part in item]
+                await self._run(_TOTALS, crawl, new_secret(), *corrections)
             return
 
     async def _recount(self, crawl: str, before: int) -> tuple[Counter[str], bool]:

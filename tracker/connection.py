@@ -57,7 +57,7 @@ def _client(place: RedisPlace, connections: int) -> Redis:
     if place.kind is Kind.SENTINEL:
         sentinel = Sentinel(  # type: ignore[no-untyped-call]
             place.hosts,
-            sentinel_kwargs={"socket_timeout": 1, "socket_connect_timeout": 1}
+            sentinel_kwargs={"socket_timeout": 1, "socket_connect_timeout": 1, "retry": _retry()}
             | place.sentinel_options,
         )
         pool = _SentinelPool(  # type: ignore[no-untyped-call]

@@ -4,6 +4,8 @@ import gzip
 import io
 import urllib.error
 import urllib.request
+import zlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Final
 
@@ -56,16 +58,27 @@ def _text(source: str) -> str:
     except urllib.error.HTTPError as error:
         with error:
             raise UnreadableList(f"{source} answers HTTP {error.code}") from error
-    except (OSError, EOFError) as error:  # a URLError, a BadGzipFile and a timeout are OSErrors
-        raise UnreadableList(f"{source} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise UnreadableList(f"{source} is no text file with one path a line") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableList(f"{source} is a broken gzip file") from error
+    except (HTTPException, ValueError) as error:  # a blank, a newline, half an IPv6 address
+        raise UnreadableList(f"{source!r} is no URL, or its server speaks no HTTP") from error
+    except OSError as error:  # a URLError and a timeout are OSErrors
+        raise UnreadableList(f"{source} cannot be read ({_why(error)})") from error
+
+
+def _why(error: OSError) -> str:
+    reason = getattr(error, "reason", error)  # what a URLError wraps
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
 def _open(source: str) -> IO[bytes]:
     if is_url(source):
         opened: IO[bytes] = urllib.request.urlopen(source, timeout=_TIMEOUT)
         return opened
+    if "://" in source:
+        raise UnreadableList(f"{source} is neither a file nor an http or https URL")
     return Path(source).open("rb")
 
 

@@ -72,7 +72,7 @@ class Fleet:
             if self._stopping.is_set():
                 break
             if not self._served:
-                return status if status >= os.EX_USAGE else os.EX_SOFTWARE
+                return status if status >= os.EX_DATAERR else os.EX_SOFTWARE
             wait = 0.0 if time.monotonic() - started > _WELL else min(_MAX_WAIT, 2 * wait or 1.0)
             log.error(
                 "process %s of %s ended (status %s); another one starts in %.0f s",
@@ -99,7 +99,8 @@ class Fleet:
         assert process.stdout is not None
         # Not on the command line, which every user of the machine can read: a password may be in
         # it. The pipe stays open: when it closes, the parent is gone, and so goes the process.
-        with contextlib.suppress(OSError):
+        # RuntimeError is uvloop's word for a pipe whose reader has ended already.
+        with contextlib.suppress(OSError, RuntimeError):
             process.stdin.write(pickle.dumps(self._share(number)))
             await process.stdin.drain()
         ended = asyncio.create_task(process.wait())

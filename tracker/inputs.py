@@ -1,11 +1,12 @@
-"""What a score stage reads: the files of the intermediate that a fetch stage handed in."""
+"""What a score stage reads: the files of the intermediate that a fetch stage handed in; and what
+becomes of a job whose intermediate is lost."""
 
 from collections.abc import AsyncIterator
 
-from laion_protocol import NotFound
+from laion_protocol import LeaseLost, NotFound, StorageFull, Unavailable
 from laion_protocol.messages import InputFile
 
-from .queue import HeldLease
+from .queue import Fetched, HeldLease, JobQueue
 from .shard_store import ShardStore, shard_prefix
 
 
@@ -48,3 +49,28 @@ async def read_input(
             yield piece
 
     return sizes[name], all_of_it()
+
+
+async def lost_intermediate(
+    lease_id: str, account: str, queue: JobQueue, store: ShardStore
+) -> Fetched | None:
+    """The intermediate that this lease is to score, if the store says that it has not all of it.
+
+    Raises:
+        NotFound: this account has no such lease.
+    """
+    try:
+        held = await queue.open_lease(lease_id, account)
+    except LeaseLost:
+        return None
+    if held.fetched is None:
+        return None
+    prefix = shard_prefix(held.fetched.lease_id)
+    for file in held.fetched.manifest.files:
+        try:
+            await anext(store.read(prefix, file.name), b"")
+        except FileNotFoundError:
+            return held.fetched
+        except (OSError, StorageFull, Unavailable):  # away, so nobody knows
+            return None
+    return None

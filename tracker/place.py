@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import secrets
 import shutil
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .exit_status import USAGE
 from .identity import new_token
 
 log = logging.getLogger(__name__)
@@ -24,12 +26,13 @@ ADDRESS_FILE: Final = "tracker.json"
 _BACKLOG: Final = 2048
 #: Under this, a start would end in the middle of something.
 _LEAST_FREE: Final = 16 * 2**20
+_FEW_FILES: Final = 8192
 
 
 class CannotServe(Exception):
     """The tracker cannot start, or go on; the message says why and what to do next.
 
-    `status` is the exit status, one of `os.EX_*`.
+    `status` is the exit status, one of `exit_status.MEANINGS`.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -80,6 +83,19 @@ def data_directory(data: Path, *, shared: bool = False) -> Iterator[None]:
         os.close(lock)
 
 
+def raise_file_limit() -> None:
+    """Each connection is an open file, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems let nobody have the hard one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _FEW_FILES:
+        log.warning(
+            "this process may open %s files, and each connection is one; raise `ulimit -n`", soft
+        )
+
+
 def check_disk(data: Path) -> None:
     """There is room to start: Redis, token and address are written before anything is checked.
 
@@ -110,7 +126,7 @@ def listening(address: Address) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise CannotServe(
-            f"{address.host!r} is no address to listen on; choose another --host", os.EX_USAGE
+            f"{address.host!r} is no address to listen on; choose another --host", USAGE
         ) from error
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

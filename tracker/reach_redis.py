@@ -28,6 +28,15 @@ async def reach_redis(data: Path, redis_url: str, *, alone: bool = False) -> Asy
             f"{data} holds no tracker's Redis; check --data, or name a server with --redis-url",
             os.EX_NOINPUT,
         )
+    try:
+        async with _private(data, directory, alone) as url:
+            yield url
+    except PrivateRedisFailed as error:
+        raise CannotServe(str(error), os.EX_UNAVAILABLE) from error
+
+
+@asynccontextmanager
+async def _private(data: Path, directory: Path, alone: bool) -> AsyncIterator[str]:
     with ExitStack() as exit:
         try:
             exit.enter_context(data_directory(data))
@@ -37,8 +46,5 @@ async def reach_redis(data: Path, redis_url: str, *, alone: bool = False) -> Asy
                 raise
             yield private.url
             return
-        try:
-            async with PrivateRedis(directory) as private:
-                yield private.url
-        except PrivateRedisFailed as error:
-            raise CannotServe(str(error), os.EX_UNAVAILABLE) from error
+        async with PrivateRedis(directory) as private:
+            yield private.url

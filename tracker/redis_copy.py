@@ -6,9 +6,12 @@ memory as the data, on this machine, and room for the file.
 """
 
 import asyncio
+import fcntl
+import os
+import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +21,7 @@ from redis.exceptions import RedisError
 from .private_redis import PrivateRedis
 from .redis_cluster import Cluster
 
+_PREFIX: Final = "laion-copy-"
 _BLOCK: Final = 2**20
 _SILENT: Final = 60.0  #: seconds; a server that makes a snapshot sends a sign of life all the time
 
@@ -26,18 +30,23 @@ class CopyRefused(Exception):
     """The server gives no snapshot; the message says why."""
 
 
+class NoRoom(Exception):
+    """The snapshot cannot be kept; the message says where."""
+
+
 @asynccontextmanager
 async def copied(redis: Redis) -> AsyncIterator[tuple[str, ...]]:
     """URLs of private servers that hold the copy: one, or one for each master of a cluster.
 
     Raises:
         CopyRefused: the server does not let us.
+        NoRoom: the disk of temporary files is full.
         RedisError: it is away.
         PrivateRedisFailed: no server of our own could read the snapshot.
     """
     async with AsyncExitStack() as exit:
         # beside other temporary files, and not in the data directory: it may be on a full disk
-        directory = Path(exit.enter_context(tempfile.TemporaryDirectory(prefix="laion-copy-")))
+        directory = exit.enter_context(_own_directory(Path(tempfile.gettempdir())))
         urls = []
         for number, connection in enumerate(await _connections(redis, exit)):
             here = directory / str(number)
@@ -46,6 +55,33 @@ async def copied(redis: Redis) -> AsyncIterator[tuple[str, ...]]:
             server = await exit.enter_async_context(PrivateRedis(here, snapshot=True))
             urls.append(server.url)
         yield tuple(urls)
+
+
+@contextmanager
+def _own_directory(parent: Path) -> Iterator[Path]:
+    """A new directory, gone at the end. Those of copies that were killed go now: each holds all
+    that a Redis knew."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError), _locked(path):
+            shutil.rmtree(path)
+    # Whoever took the new one for a dead one's, before it was locked, has removed it: this fails.
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Nobody else uses it; the kernel frees the lock of whoever is killed.
+
+    Raises:
+        OSError: somebody does, or it is another user's.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 async def _connections(redis: Redis, exit: AsyncExitStack) -> list[Any]:
@@ -83,5 +119,8 @@ async def _receive(connection: Any, path: Path) -> None:
                 block = await stream.read(min(_BLOCK, left))
             if not block:
                 raise RedisError("the connection ended in the middle of the snapshot")
-            await asyncio.to_thread(file.write, block)
+            try:
+                await asyncio.to_thread(file.write, block)
+            except OSError as error:
+                raise NoRoom(f"{path.parent.parent} ({error.strerror})") from error
             left -= len(block)

@@ -1,10 +1,10 @@
 """`Resources`: what `create_app` built, as the routes get it."""
 
-import asyncio
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from .audience import Audience
 from .audit import Audit
 from .dedupe import Dedupe
 from .dedupe.rebuild import Rebuild
@@ -51,4 +51,4 @@ class Resources:
     files: ModelFiles
     dedupe: Dedupe
     rebuild: Rebuild
-    streams: asyncio.Semaphore  #: one permit for each event stream that may be open
+    audience: Audience  #: of the event streams

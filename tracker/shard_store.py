@@ -101,12 +101,18 @@ class ShardStore(Protocol):
     async def check(self) -> None:
         """Raises `OSError`, `StorageFull` or `Unavailable` if nothing can be written."""
 
-    async def identity(self, new: str) -> str:
-        """What this store is called for ever: `new`, if it had no name before.
+    async def once(self, name: str, new: str) -> str:
+        """A word that this store keeps for ever under a name: `new`, if it had none before.
 
         Raises:
             OSError, UnicodeDecodeError: it can neither be read nor written.
         """
+
+    async def share(self, sha256: str, path: Path) -> None:
+        """Give a file that recipes name by its hash to all machines with this store."""
+
+    async def shared(self, sha256: str) -> tuple[int, AsyncIterator[bytes]] | None:
+        """Size and content of such a file, as it was given; None if it was not."""
 
 
 async def missing(

@@ -8,7 +8,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from laion_protocol import NotFound
+from laion_protocol import CrawlState, NotFound
 from laion_protocol.messages import CrawlStats, Leaderboard, LeaderboardRow, Stats
 
 from .identity import Workers
@@ -100,6 +100,7 @@ class Statistics:
 def _crawl_stats(stats: QueueStats, age: timedelta) -> CrawlStats:
     jobs = stats.jobs
     left = jobs.total - jobs.accepted - jobs.dead
+    finished = stats.state is CrawlState.FINISHED  # what is left is handed out to nobody
     return CrawlStats(
         name=stats.name,
         state=stats.state,
@@ -113,7 +114,7 @@ def _crawl_stats(stats: QueueStats, age: timedelta) -> CrawlStats:
         accepted_last_day=stats.accepted_last_day,
         stale=stats.stale,
         scoring=stats.scoring,
-        eta_seconds=eta_seconds(left, stats.accepted_last_hour, age),
+        eta_seconds=None if finished else eta_seconds(left, stats.accepted_last_hour, age),
     )
 
 

@@ -2,22 +2,16 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from random import Random
 
 import numpy as np
-import open_clip
 import pytest
-import torch
 from PIL import Image
 
 from demo.clip import CONFIG, CONFIG_SHA256, THRESHOLD, WEIGHTS, WEIGHTS_SHA256
-from demo.clip.batches import Batches, almost, render
 from demo.clip.captions import caption, describe
-from demo.clip.evaluate import Trial, Verdict, another, photograph, unlike
-from demo.clip.model import TinyClip
 from demo.clip.pictures import draw
 from demo.clip.scenes import (
     ATTRIBUTES,
@@ -36,34 +30,41 @@ from demo.clip.scenes import (
     training_scene,
     varied,
 )
-from demo.clip.words import UNKNOWN, Words
+from tests.late import Late
+
+torch = Late("torch")
+open_clip = Late("open_clip")
+batches = Late("demo.clip.batches")
+evaluate = Late("demo.clip.evaluate")
+tiny_clip = Late("demo.clip.model")
+vocabulary = Late("demo.clip.words")
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[TinyClip]:
+def model():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a model waits for its threads more than they help it
-    yield TinyClip()
+    yield tiny_clip.TinyClip()
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def held_out_trial(model: TinyClip) -> Trial:
+def held_out_trial(model):
     rng = Random(7)
-    return Trial(model, [held_out_scene(rng) for _ in range(300)], seed=8)
+    return evaluate.Trial(model, [held_out_scene(rng) for _ in range(300)], seed=8)
 
 
 @pytest.fixture(scope="module")
-def words() -> Words:
-    return Words.of_captions(Random(1))
+def words():
+    return vocabulary.Words.of_captions(Random(1))
 
 
-def test_the_weights_tell_captions_apart_on_combinations_they_never_saw(held_out_trial: Trial):
-    assert held_out_trial.against(another).auc >= 0.97
+def test_the_weights_tell_captions_apart_on_combinations_they_never_saw(held_out_trial):
+    assert held_out_trial.against(evaluate.another).auc >= 0.97
 
 
-def test_one_fixed_cosine_parts_own_captions_from_unrelated_ones(held_out_trial: Trial):
-    verdict = held_out_trial.against(unlike)
+def test_one_fixed_cosine_parts_own_captions_from_unrelated_ones(held_out_trial):
+    verdict = held_out_trial.against(evaluate.unlike)
     assert verdict.precision(THRESHOLD) >= 0.97
     assert verdict.recall(THRESHOLD) >= 0.95
 
@@ -79,15 +80,15 @@ def test_one_fixed_cosine_parts_own_captions_from_unrelated_ones(held_out_trial:
         "мы продаём зелёные квадраты и треугольники",
     ],
 )
-def test_a_text_about_something_else_stays_under_the_threshold(held_out_trial: Trial, text: str):
+def test_a_text_about_something_else_stays_under_the_threshold(held_out_trial, text: str):
     false = held_out_trial.against(lambda scene, rng: text).false
     assert np.mean(np.array(false) >= THRESHOLD) < 0.02
 
 
-def test_words_that_training_never_met_do_not_hide_a_true_caption(model: TinyClip):
+def test_words_that_training_never_met_do_not_hide_a_true_caption(model):
     rng = Random(10)
     scenes = [training_scene(rng) for _ in range(80)]
-    pictures = [photograph(scene, rng) for scene in scenes]
+    pictures = [evaluate.photograph(scene, rng) for scene in scenes]
     texts = [f"Gemälde {caption(scene, rng)} écran" for scene in scenes]
     assert np.mean(np.array(model.similarities(pictures, texts)) >= THRESHOLD) >= 0.9
 
@@ -101,12 +102,12 @@ def test_the_weights_are_small_and_are_the_ones_that_are_named():
     assert str(THRESHOLD) in readme
 
 
-def test_training_draws_no_held_out_combination(words: Words):
-    pool = render(seed=3, count=60)
+def test_training_draws_no_held_out_combination(words):
+    pool = batches.render(seed=3, count=60)
     shown = [scene for scene in pool.scenes if scene is not None]
     assert len(shown) > 50
     rng = Random(4)
-    told = [almost(scene, rng) for scene in shown for _ in range(20)]
+    told = [batches.almost(scene, rng) for scene in shown for _ in range(20)]
     drawn = [*shown, *told, *(training_scene(rng) for _ in range(5_000))]
     assert not any(held_out(scene) or held_out(mirrored(scene)) for scene in drawn)
     pairs = {(scene.shape, scene.colour) for scene in drawn}
@@ -134,10 +135,10 @@ def test_training_lacks_some_combinations_of_each_kind_and_no_colour_shape_or_te
 
 
 def test_a_batch_marks_a_caption_true_of_its_own_picture_and_never_of_one_it_contradicts(
-    words: Words,
+    words,
 ):
-    pool = render(seed=6, count=64)
-    batch = Batches(pool, words, 64).draw(np.random.default_rng(0))
+    pool = batches.render(seed=6, count=64)
+    batch = batches.Batches(pool, words, 64).draw(np.random.default_rng(0))
     assert batch.true[batch.own, batch.own].all()
     empty = sorted(set(range(64)) - set(batch.own.tolist()))
     assert not batch.true[empty].any()
@@ -224,16 +225,16 @@ def test_a_scene_of_five_is_refused():
         Scene(Shape.RING, Colour.BLUE, 5)
 
 
-def test_words_are_numbered_as_open_clip_splits_them(words: Words):
+def test_words_are_numbered_as_open_clip_splits_them(words):
     tokenizer = open_clip.tokenizer.SimpleTokenizer()
     rng = Random(14)
     for _ in range(200):
         text = caption(training_scene(rng), rng)
         assert [words.tokens[n - 1] for n in words.numbers(text)] == tokenizer.encode(text)
-    assert set(words.numbers("赤い丸")) == {UNKNOWN}
+    assert set(words.numbers("赤い丸")) == {vocabulary.UNKNOWN}
 
 
-def test_the_full_table_holds_the_trained_rows_and_zero_elsewhere(words: Words):
+def test_the_full_table_holds_the_trained_rows_and_zero_elsewhere(words):
     dense = torch.randn(len(words), 4)
     table = words.full_table(dense)
     assert torch.equal(table[words.tokens], dense[1:])
@@ -241,7 +242,7 @@ def test_the_full_table_holds_the_trained_rows_and_zero_elsewhere(words: Words):
 
 
 def test_a_verdict_counts_what_passes_the_threshold():
-    verdict = Verdict(true=[0.9, 0.5, 0.2, 0.1], false=[0.3, 0.0, -0.1, -0.2])
+    verdict = evaluate.Verdict(true=[0.9, 0.5, 0.2, 0.1], false=[0.3, 0.0, -0.1, -0.2])
     assert verdict.recall(0.25) == 0.5
     assert verdict.precision(0.25) == pytest.approx(2 / 3)
     assert verdict.auc == pytest.approx(14 / 16)
@@ -249,6 +250,6 @@ def test_a_verdict_counts_what_passes_the_threshold():
 
 def test_a_photograph_is_what_a_lossy_file_keeps():
     rng = Random(15)
-    pictures = [photograph(training_scene(rng), rng) for _ in range(20)]
+    pictures = [evaluate.photograph(training_scene(rng), rng) for _ in range(20)]
     assert all(isinstance(picture, Image.Image) and picture.mode == "RGB" for picture in pictures)
     assert len({picture.size for picture in pictures}) > 5

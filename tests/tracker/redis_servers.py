@@ -74,23 +74,24 @@ async def server(directory: Path, *options: str, port=None, password=None) -> As
 
 
 @asynccontextmanager
-async def cluster(directory: Path, nodes: int = 3) -> AsyncIterator[list[Server]]:
-    """Masters only, each with its share of the slots."""
+async def cluster(
+    directory: Path, nodes: int = 3, *, replicated: bool = False
+) -> AsyncIterator[list[Server]]:
+    """Masters, each with its share of the slots; with `replicated`, as many replicas after them,
+    one of each, that notice a master's death within a second."""
     async with AsyncExitStack() as exit:
+        options = ["--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0"]
+        options += ["--cluster-node-timeout", "1000" if replicated else "2000"]
         servers = [
-            await exit.enter_async_context(
-                server(
-                    directory / str(number), "--cluster-enabled", "yes",
-                    "--cluster-node-timeout", "2000",
-                )
-            )
-            for number in range(nodes)
-        ]  # fmt: skip
+            await exit.enter_async_context(server(directory / str(number), *options))
+            for number in range(2 * nodes if replicated else nodes)
+        ]
         clients = [await exit.enter_async_context(one.client()) for one in servers]
         share = 16384 // nodes
         for number, client in enumerate(clients):
-            last = 16383 if number == nodes - 1 else (number + 1) * share - 1
-            await client.execute_command("CLUSTER ADDSLOTSRANGE", number * share, last)
+            if number < nodes:
+                last = 16383 if number == nodes - 1 else (number + 1) * share - 1
+                await client.execute_command("CLUSTER ADDSLOTSRANGE", number * share, last)
             await client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
             await client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port)
 
@@ -100,9 +101,18 @@ async def cluster(directory: Path, nodes: int = 3) -> AsyncIterator[list[Server]
                 text = info if isinstance(info, str) else str(info)
                 assert "'cluster_state': 'ok'" in text or "cluster_state:ok" in text
                 known = await client.execute_command("CLUSTER NODES")
-                assert len(known) == nodes
+                assert len(known) == len(clients)
+
+        async def linked():
+            for client in clients[nodes:]:
+                assert (await client.info("replication")).get("master_link_status") == "up"
 
         await answered(whole)
+        for master, replica in zip(clients, clients[nodes:], strict=False):
+            await replica.execute_command(
+                "CLUSTER REPLICATE", await master.execute_command("CLUSTER MYID")
+            )
+        await answered(linked)
         yield servers
 
 

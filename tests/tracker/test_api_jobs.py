@@ -186,7 +186,7 @@ async def test_a_wrong_selection_changes_nothing_and_is_written_down(tracker):
     await tracker.add_crawl("A")
     admin, worker = await tracker.admin(), await tracker.worker("ann")
     mine = await lease(worker)
-    found = await admin.search_jobs(FindJobs(filter=JobFilter(account="bob")))
+    found = await admin.search_jobs(FindJobs(filter=JobFilter(worker="no-such")))
     assert (found.total, found.selection) == (0, "")
     with pytest.raises(InvalidRequest, match="search again"):
         await admin.requeue_selection(

@@ -26,6 +26,7 @@ from laion_protocol.messages import (
     NewAnnouncement,
     Pause,
     Release,
+    Treat,
     WorkerVersions,
 )
 from tests.tracker.running import RECIPE, until
@@ -221,6 +222,20 @@ async def test_a_worker_that_only_fails_waits_until_it_does_better_or_is_forgive
     await leased(worker)
 
 
+async def test_a_client_that_takes_a_new_name_after_each_failure_waits_all_the_same(tracker):
+    await tracker.add_crawl(files=20)
+    worker = await tracker.worker("ann")
+    broken = Failure(failure_class=FailureClass.WORKER, message="x")
+    for number in range(10):
+        held = await leased(worker, LeaseRequest(worker=f"pc{number}", version="1"))
+        await worker.fail(held.lease_id, broken)
+    told = await idle(worker)
+    assert (told.reason, "your workers" in told.message) == (IdleReason.COOLDOWN, True)
+    await leased(await tracker.worker("bob"))
+    await (await tracker.admin()).pardon("ann", None, Treat(reason="has learnt"))
+    await leased(worker)
+
+
 async def test_failures_while_the_tracker_itself_was_failing_do_not_count(tracker, redis):
     await tracker.add_crawl(files=10)
     worker = await tracker.worker("ann")
@@ -230,7 +245,9 @@ async def test_failures_while_the_tracker_itself_was_failing_do_not_count(tracke
     for _ in range(3):
         held = await leased(worker)
         await worker.fail(held.lease_id, Failure(failure_class=FailureClass.WORKER, message="503"))
-    await leased(worker)
+    answer = await worker.lease(ASK)
+    assert answer.idle is None, "the worker is told to wait"
+    assert answer.lease is not None
 
 
 async def test_heartbeats_carry_what_the_worker_should_do(tracker, redis):
@@ -315,7 +332,7 @@ async def test_heartbeats_and_completions_do_not_queue_behind_leases(start, monk
     crowd.headers["Authorization"] = f"Bearer {worker._http._token}"
     body = ASK.model_dump(mode="json")
     calls = [asyncio.create_task(crowd.post("/v1/leases", json=body)) for _ in range(500)]
-    await until(lambda: asked == tracker.settings.leases_at_once)
+    await until(lambda: asked == tracker.settings.leases_at_once, 60)
     await asyncio.sleep(0.5)
     assert asked == tracker.settings.leases_at_once
 
@@ -324,7 +341,7 @@ async def test_heartbeats_and_completions_do_not_queue_behind_leases(start, monk
         began = time.perf_counter()
         await worker.heartbeat(held.lease_id, NO_PROGRESS)
         waits.append(time.perf_counter() - began)
-    assert sorted(waits)[len(waits) // 2] < 0.1, waits
+    assert sorted(waits)[len(waits) // 2] < 1, waits  # behind a lease it would be for ever
     shard = make_shard(tmp_path / "shard", RECIPE, lease=held)
     plan = await worker.plan_uploads(held.lease_id, shard.files)
     await worker.upload_file(plan.slots[0], shard.directory / plan.slots[0].name)
@@ -338,7 +355,7 @@ async def test_heartbeats_and_completions_do_not_queue_behind_leases(start, monk
 
 
 async def test_who_would_wait_too_long_for_a_lease_is_told_when_to_come_again(start, monkeypatch):
-    tracker = await start(leases_at_once=1, lease_patience=0.2, max_lease_queue=1)
+    tracker = await start(leases_at_once=1, lease_patience=1, max_lease_queue=1)
     await tracker.add_crawl()
     worker = await tracker.worker("ann")
     answer, asked = asyncio.Event(), asyncio.Event()
@@ -357,8 +374,8 @@ async def test_who_would_wait_too_long_for_a_lease_is_told_when_to_come_again(st
     began = time.perf_counter()
     with pytest.raises(RateLimited, match="waiting for jobs") as refusal:  # the queue is full
         await worker.lease(ASK)
-    assert time.perf_counter() - began < 0.1
-    assert 0.2 <= refusal.value.retry_after <= 0.8
+    assert time.perf_counter() - began < 0.8
+    assert 1 <= refusal.value.retry_after <= 4
     with pytest.raises(RateLimited):  # its patience is over
         await second
     answer.set()

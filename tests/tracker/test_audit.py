@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 
 from laion_protocol import Conflict, Forbidden, NotFound, Role, TrackerError, Unavailable
 from laion_protocol.messages import NewAccount, NewToken
 from tracker import audit as audit_module
+from tracker import idempotency
 from tracker.audit import Audit
 from tracker.idempotency import Act, Answer, Answers
-from tracker.identity import Caller
+from tracker.identity import Accounts, Caller
 
 ANN = Caller(account="ann", role=Role.ADMIN)
 ROBO = Caller(account="ann", role=Role.ADMIN, act="robo", idempotency_key="k1")
@@ -118,6 +120,57 @@ async def test_an_act_without_effect_may_be_tried_again(redis):
     act = await answers.begin("ann", "k", b"x")
     await answers.forget(act)
     assert isinstance(await answers.begin("ann", "k", b"x"), Act)
+
+
+async def is_renewed(redis):
+    """The mark of the only act is about to end, and does not."""
+    [key] = await redis.keys("{audit}:answer:*")
+    await redis.pexpire(key, 60_000)
+    for _ in range(1000):
+        if await redis.pttl(key) > 100_000:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the mark is not renewed")
+
+
+async def test_an_act_is_under_way_however_long_it_takes(redis, monkeypatch):
+    monkeypatch.setattr(idempotency, "_RENEWED_EVERY", timedelta(seconds=0.02))
+    answers = Answers(redis)
+    act = await answers.begin("ann", "k", b"x")
+    async with answers.under_way(act):
+        await is_renewed(redis)
+        await redis.delete(act.key)  # its process was away for too long
+        other = await answers.begin("ann", "k", b"x")
+        assert isinstance(other, Act)
+        await redis.pexpire(act.key, 60_000)
+        await asyncio.sleep(0.1)
+        await answers.forget(act)
+    assert 0 < await redis.pttl(act.key) < 60_000
+    await answers.forget(other)
+    assert await redis.keys("*") == []
+
+
+async def test_an_act_that_takes_long_is_done_once(tracker, monkeypatch):
+    monkeypatch.setattr(idempotency, "_RENEWED_EVERY", timedelta(seconds=0.02))
+    revoke, began, may_end = Accounts.revoke, asyncio.Event(), asyncio.Event()
+
+    async def slowly(accounts, name):
+        began.set()
+        await may_end.wait()
+        await revoke(accounts, name)
+
+    monkeypatch.setattr(Accounts, "revoke", slowly)
+    await Accounts(tracker.redis).add("ann", Role.VOLUNTEER)
+    token = await Accounts(tracker.redis).add("lead", Role.ADMIN)
+    send = Sender(await tracker.raw(), token)
+    path = "/v1/admin/accounts/ann/revoke"
+    first = asyncio.create_task(send("POST", path, "k"))
+    async with asyncio.timeout(10):
+        await began.wait()
+    await is_renewed(tracker.redis)
+    assert (await send("POST", path, "k"))[0] == 503
+    may_end.set()
+    assert (await first)[0] == 204
 
 
 async def test_answers_are_kept_for_a_day_and_long_ones_not_at_all(redis):

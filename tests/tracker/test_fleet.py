@@ -80,7 +80,7 @@ async def test_all_processes_end_when_their_parent_is_killed(tmp_path):
         await until(lambda: len(members_of(process)) == 2)
         pids = members_of(process)
         process.kill()
-        await process.wait()
+        assert await process.wait() == -signal.SIGKILL
         await until(lambda: not any(map(alive, pids)), 20)
 
 
@@ -89,11 +89,12 @@ async def test_a_process_that_ends_while_it_starts_does_not_stop_one_that_serves
         await until(lambda: len(members_of(process)) == 2)
         async with TrackerClient(url, None, patience=20) as anyone:
             await anyone.stats()
+            await asyncio.sleep(1)  # until the parent has heard of it too
             first, serving = members_of(process)
             for _ in range(2):  # the second time it is surely one that does not serve yet
                 [other] = set(members_of(process)) - {serving}
                 os.kill(other, signal.SIGKILL)
-                await until(lambda o=other: len(set(members_of(process)) - {serving, o}) == 1)
+                await until(lambda o=other: len(set(members_of(process)) - {serving, o}) == 1, 60)
             await anyone.stats()
         assert first not in members_of(process)
         assert "another one starts" in await stopped(process)

@@ -5,11 +5,13 @@ import io
 
 import pytest
 
-from laion_protocol import FileEntry, NotFound, Stage
-from laion_protocol.messages import LeaseRequest
+from laion_protocol import FailureClass, FileEntry, JobState, NotFound, Outcome, Stage
+from laion_protocol.messages import Failure, LeaseRequest
 from tests.tracker.running import RECIPE
 from tests.tracker.shards import make_shard
-from tracker.queue import JobQueue
+from tests.tracker.test_metrics import scrape
+from tracker.books import Books
+from tracker.queue import JobQueue, JobRef
 from tracker.storage import LocalStore, shard_prefix
 
 FILES = {"fetched.parquet": b"rows" * 1000, "images.tar": bytes(range(256)) * 2**13}
@@ -88,3 +90,29 @@ async def test_an_input_that_was_lost_is_told_in_a_sentence(tracker, fetched):
     await LocalStore(tracker.settings.data).remove(shard_prefix(fetched.lease_id))
     with pytest.raises(NotFound, match="lost this file"):
         await gpu.fetch_input(lease.inputs[0], io.BytesIO())
+
+
+async def test_a_job_whose_intermediate_is_lost_is_fetched_anew_at_nobodys_cost(tracker, fetched):
+    gpu, cpu = await tracker.worker("bob"), await tracker.worker("eve")
+    lease = (await gpu.lease(SCORE)).lease
+    (tracker.settings.data / "shards" / shard_prefix(fetched.lease_id) / "images.tar").unlink()
+    told = Failure(failure_class=FailureClass.SERVER, message="the tracker has lost this file")
+    receipt = await gpu.fail(lease.lease_id, told)
+    assert (receipt.state, receipt.outcome) == (JobState.PENDING, Outcome.FAILED)
+    assert await gpu.fail(lease.lease_id, told) == receipt
+    [job] = [await JobQueue(tracker.redis).job(JobRef.parse(lease.job))]
+    assert job.fetched is None
+    assert (job.attempts[-1].failure_class, job.attempts[-1].message) == ("server", told.message)
+    assert (await gpu.lease(SCORE)).idle.message == "nothing waits to be scored"
+    again = (await cpu.lease(SCORE.model_copy(update={"stages": (Stage.FETCH,)}))).lease
+    assert (again.job, again.stage, again.attempt) == (lease.job, Stage.FETCH, 3)
+    assert not (await Books(tracker.redis).sweep()).found
+    assert (await scrape(tracker))["laion_intermediates_lost_total",] == 1
+
+
+async def test_an_intermediate_that_is_there_is_not_fetched_anew_for_a_failure(tracker, fetched):
+    gpu = await tracker.worker("bob")
+    lease = (await gpu.lease(SCORE)).lease
+    told = Failure(failure_class=FailureClass.SERVER, message="it does not answer")
+    await gpu.fail(lease.lease_id, told)
+    assert (await JobQueue(tracker.redis).job(JobRef.parse(lease.job))).fetched is not None

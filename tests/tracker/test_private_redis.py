@@ -49,7 +49,17 @@ async def test_a_long_directory_gets_a_short_socket_that_is_always_the_same(tmp_
     async with PrivateRedis(deep) as private, client(private) as redis:
         assert len(str(private._socket)) < 100
         assert await redis.ping()
+    assert not private._socket.parent.exists()  # nothing of it stays among the temporary files
     assert PrivateRedis(deep)._socket == private._socket
+    assert not private._socket.parent.exists()
+
+
+async def test_a_long_directory_for_temporary_files_is_no_place_for_the_socket(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(private_redis.tempfile, "tempdir", str(tmp_path / ("t" * 100)))
+    async with PrivateRedis(tmp_path / ("d" * 100)) as private, client(private) as redis:
+        assert await redis.ping()
 
 
 async def test_a_killed_server_is_noticed_and_loses_nothing(tmp_path):

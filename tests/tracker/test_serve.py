@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -21,7 +22,8 @@ from tests.tracker.running import RECIPE, until
 from tests.tracker.shards import make_shard
 from tracker.cli import main
 from tracker.identity import new_token
-from tracker.place import kept_once
+from tracker.one_process import run_process
+from tracker.place import Address, CannotServe, kept_once, listening
 from tracker.redis_check import masked
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +255,71 @@ async def test_a_public_url_that_is_none_is_wrong_usage(tmp_path, url):
     status, sentence = await fails(tmp_path / "data", "--public-url", url)
     assert status == 2
     assert "https://tracker.example" in sentence
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    {
+        "--max-held": ("0", "-1", "1000000000000000000"),
+        "--max-held-account": ("0", "1000000000000000000"),
+        "--max-connections": ("0", "1000000000000000000"),
+        "--max-backlog": ("-1", "1000000000000000000"),
+        "--dedupe-pairs": ("0", "-1", "1000000000000000000"),
+        "--max-store-bytes": ("-1", "10000000000000000000000"),
+        "--min-free-bytes": ("-1", "10000000000000000000000"),
+        "--workers": ("0", "65"),
+    }.items(),
+)
+async def test_a_number_that_is_out_of_range_is_told_the_range(tmp_path, option, values):
+    for value in values:
+        status, sentence = await fails(tmp_path / "data", option, value)
+        assert status == 2
+        assert re.search(rf"'{option}': {value} is not in the range \d+<=x<=\d+", sentence)
+    assert not (tmp_path / "data").exists()
+
+
+async def test_options_that_would_do_nothing_are_refused(tmp_path):
+    data = tmp_path / "data"
+    status, sentence = await fails(data, "--s3-endpoint", "https://s3.example.org")
+    assert (status, "--store s3://BUCKET" in sentence) == (2, True)
+    status, sentence = await fails(data, "--max-held", "65")
+    assert (status, "raise the second too" in sentence) == (2, True)
+    assert not data.exists()
+
+
+@pytest.mark.parametrize(
+    ("store", "endpoint", "told"),
+    [
+        ("file:///x", "", "--store 'file:///x' is not s3://BUCKET"),
+        ("s3://b", "", "3 to 63 lower-case letters"),
+        ("s3://bucket", "nonsense", "--s3-endpoint 'nonsense' is no URL"),
+        ("s3://bucket", "ftp://me:hunter2@host", "--s3-endpoint 'host' is no URL"),
+        ("s3://bucket", "https://me:hunter2@host", "--s3-endpoint holds a key"),
+    ],
+)
+async def test_a_store_that_cannot_be_is_named_with_its_option(tmp_path, store, endpoint, told):
+    status, sentence = await fails(tmp_path, "--store", store, "--s3-endpoint", endpoint)
+    assert status == 2
+    assert told in sentence
+    assert "hunter2" not in sentence
+
+
+async def test_sentinels_that_are_not_there_are_given_up_within_seconds(tmp_path):
+    hosts = ",".join(f"127.0.0.1:{port}" for port in (1, 2))
+    async with asyncio.timeout(8):  # it took 25 s
+        status, sentence = await fails(tmp_path, "--redis-url", f"redis+sentinel://{hosts}/m")
+    assert status == os.EX_UNAVAILABLE
+    assert hosts in sentence
+
+
+async def test_a_process_that_cannot_start_says_so_as_several_do(settings):
+    (settings.data / "address.key").mkdir(parents=True)  # no process can read it
+    with (
+        listening(Address(host="127.0.0.1", port=0)) as listener,
+        pytest.raises(CannotServe, match="did not start; its log says why") as ended,
+    ):
+        await run_process(settings, listener)
+    assert ended.value.status == os.EX_SOFTWARE
 
 
 async def test_more_checkers_than_any_machine_carries_are_refused(tmp_path):

@@ -1,20 +1,30 @@
 """A job in two halves, over HTTP: who may hand in what, and what becomes of the intermediate."""
 
 import asyncio
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 
-from laion_protocol import InvalidRequest, JobState, Manifest, NotFound, Outcome, Stage
+from laion_protocol import (
+    IdleReason,
+    InvalidRequest,
+    JobState,
+    Manifest,
+    ModelSpec,
+    NotFound,
+    Outcome,
+    Stage,
+)
 from laion_protocol.client import TrackerClient
-from laion_protocol.messages import Completion, Lease, LeaseRequest
+from laion_protocol.messages import Completion, Lease, LeaseRequest, Release
 from laion_protocol.shard_format import IMAGES_FILE, SHARD_FILE
 from tests.tracker.conftest import StartTracker
 from tests.tracker.running import RECIPE, Tracker
 from tests.tracker.shards import Shard, make_shard, row
 from tests.tracker.test_intermediate_check import make_intermediate
-from tracker.shard_store import shard_prefix
+from tracker import model_sides
 
 #: A model known by name, so that the tracker knows its side; pictures of it are small to make.
 SIDE = 224
@@ -134,9 +144,9 @@ async def test_pictures_of_another_size_are_rejected_by_the_side_of_the_crawls_m
     assert "not plain lossless WebP of 224 x 224 pixels" in message
 
 
-async def test_an_intermediate_that_the_tracker_lost_costs_the_scorer_nothing(
-    tracker: Tracker, tmp_path: Path
-) -> None:
+@pytest.fixture
+async def to_score(tracker: Tracker, tmp_path: Path) -> tuple[TrackerClient, Lease]:
+    """Bob, and his lease of what Ann has fetched."""
     ann, bob = await tracker.worker("ann"), await tracker.worker("bob")
     first = await lease(ann, Stage.FETCH)
     assert first is not None
@@ -144,7 +154,15 @@ async def test_an_intermediate_that_the_tracker_lost_costs_the_scorer_nothing(
     await outcome(ann, first)
     held = await lease(bob, Stage.SCORE)
     assert held is not None
-    shutil.rmtree(tracker.settings.data / "shards" / shard_prefix(first.lease_id))
+    return bob, held
+
+
+async def test_an_intermediate_that_the_tracker_lost_costs_the_scorer_nothing(
+    tracker: Tracker, to_score: tuple[TrackerClient, Lease], tmp_path: Path
+) -> None:
+    bob, held = to_score
+    (images,) = (tracker.settings.data / "shards").rglob(IMAGES_FILE)
+    shutil.rmtree(images.parent)
     with pytest.raises(NotFound, match="has lost this file"), (tmp_path / "x").open("wb") as to:
         await bob.fetch_input(held.inputs[0], to)
     await send(bob, held, scored(tmp_path / "whole", held, [row(0)]))
@@ -152,18 +170,36 @@ async def test_an_intermediate_that_the_tracker_lost_costs_the_scorer_nothing(
 
 
 async def test_a_rejected_score_keeps_the_intermediate_for_the_next_worker(
-    tracker: Tracker, tmp_path: Path
+    tracker: Tracker, to_score: tuple[TrackerClient, Lease], tmp_path: Path
 ) -> None:
-    ann, bob = await tracker.worker("ann"), await tracker.worker("bob")
-    first = await lease(ann, Stage.FETCH)
-    assert first is not None
-    await send(ann, first, fetched(tmp_path / "half", first))
-    await outcome(ann, first)
-    held = await lease(bob, Stage.SCORE)
-    assert held is not None
+    bob, held = to_score
     await send(bob, held, scored(tmp_path / "invented", held, [row(0), row(7)]))
     _, ended, message = await outcome(bob, held)
     assert ended is Outcome.INVALID
     assert "row 2: it is not one that was fetched" in message
     kept = {f.name for f in (tracker.settings.data / "shards").rglob("*") if f.is_file()}
     assert IMAGES_FILE in kept
+
+
+async def test_a_crawl_whose_model_tells_no_side_is_fetched_by_nobody_until_it_does(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = b'{"embed_dim": 8, "text_cfg": {}, "vision_cfg": {"image_size": 224}}'
+    sha256 = hashlib.sha256(config).hexdigest()
+    model = ModelSpec(architecture="tiny", config_sha256=sha256, weights_sha256="1" * 64)
+    await tracker.add_crawl(name="CC-DARK", recipe=RECIPE.model_copy(update={"model": model}))
+    await (await tracker.admin()).pause_crawl("CC-1")
+    ann = await tracker.worker("ann")
+    for stages in ((Stage.FETCH,), (Stage.FETCH, Stage.SCORE)):
+        answer = await ann.lease(LeaseRequest(worker="pc", version="0.1.0", stages=stages))
+        assert answer.idle is not None
+        assert answer.idle.reason is IdleReason.NO_WORK
+        assert "nobody can fetch for CC-DARK" in answer.idle.message
+    whole = await lease(ann, Stage.HYBRID)
+    assert whole is not None
+    await ann.release(whole.lease_id, Release(reason="no"))
+    monkeypatch.setattr(model_sides, "_LOOK_AGAIN", 0)
+    file = tracker.settings.data / "config.json"
+    file.write_bytes(config)
+    await (await tracker.admin()).put_file(sha256, file)
+    assert await lease(ann, Stage.FETCH) is not None

@@ -1,8 +1,11 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tracker.stats import eta_seconds
+from laion_protocol import CrawlState
+from tracker.queue import JobQueue
+from tracker.stats import Statistics, eta_seconds
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
@@ -19,3 +22,23 @@ DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 )
 def test_what_is_left_takes_as_long_as_the_recent_rate_says(left, accepted, age, expected):
     assert eta_seconds(left, accepted, age) == expected
+
+
+async def test_nobody_waits_for_what_a_finished_crawl_has_left(tracker, redis):
+    await tracker.add_crawl()
+    queue = JobQueue(redis)
+    counted = replace(await queue.stats("CC-1", silent_for=DAY), accepted_last_hour=60)
+    assert (await _shown(counted, queue)).eta_seconds is not None
+    finished = replace(counted, state=CrawlState.FINISHED)
+    assert (await _shown(finished, queue)).eta_seconds is None
+
+
+async def _shown(counted, queue):
+    """As `Statistics` tells it of a queue that counted this."""
+
+    async def stats(_name, **_how):
+        return counted
+
+    queue.stats = stats
+    [crawl] = await Statistics(queue._redis, queue, silent_for=DAY).crawls()
+    return crawl

@@ -143,6 +143,17 @@ async def test_nothing_changes_in_a_sealed_shard(store, tmp_path):
         assert (directory / "shard.parquet").read_bytes() == b"checked"
 
 
+async def test_a_bound_on_all_bytes_counts_what_is_open_and_what_is_sealed(store, tmp_path):
+    await put(store, b"checked")
+    await store.seal(PREFIX, FILES)
+    other = shard_prefix(f"CC-1~8~{'b' * 32}")
+    await store.put(other, "shard.parquet", body(b"open"), size=4, sha256=sha256(b"open"))
+    on_disk = sum((tmp_path / name).stat().st_size for name in files_under(tmp_path))
+    assert await LocalStore(tmp_path, quota=on_disk + 5).free_bytes() == 5
+    assert await LocalStore(tmp_path, quota=3).free_bytes() == 0
+    assert await store.free_bytes() > 2**20
+
+
 async def test_a_file_that_comes_after_the_seal_is_refused_and_leaves_nothing(store, tmp_path):
     for prefix in (PREFIX, shard_prefix(f"CC-1~8~{'b' * 32}")):  # the second one got no file
         if prefix == PREFIX:

@@ -173,3 +173,61 @@ async def test_without_redis_it_waits_says_so_once_and_goes_on(settings, tmp_pat
             task.cancel()
             await asyncio.wait({task})
         assert caplog.text.count("verifier waits") == 1
+
+
+# ── a claim lasts as long as its check ───────────────────────────────────────────────────────────
+
+BRIEF = timedelta(milliseconds=150)
+
+
+async def test_a_slow_check_keeps_the_shard_from_other_verifiers(handed_in, settings):
+    queue, store, lease = handed_in
+    brief = replace(settings, claim_visibility=BRIEF)
+    checks = []
+
+    async def slow():
+        checks.append(1)
+        await asyncio.sleep(3 * BRIEF.total_seconds())
+
+    async def others():
+        while not checks or (await queue.job(lease.job)).state is JobState.VERIFYING:
+            await Verifier(queue, store, Checker(BAD, slow), brief).check_all()
+            await asyncio.sleep(0.02)
+
+    other = asyncio.create_task(others())
+    await Verifier(queue, store, Checker(BAD, slow), brief).check_all()
+    await other
+    assert len(checks) == 1
+
+
+async def test_a_verifier_that_lost_its_claim_judges_nothing_and_stops(handed_in, settings):
+    """Its process slept for longer than its claim lasted, and another verifier is at work."""
+    queue, store, lease = handed_in
+    brief, cut_off = replace(settings, claim_visibility=BRIEF), asyncio.Event()
+
+    async def another_claims():
+        await queue._redis.zadd("crawl:{A}:verifying", {str(lease.job.index): 0})
+        assert await queue.claim_verification("A", timedelta(hours=1))
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cut_off.set()
+            raise
+
+    assert await Verifier(queue, store, Checker(GOOD, another_claims), brief).check_all() == 1
+    assert cut_off.is_set()
+    assert (await queue.job(lease.job)).state is JobState.VERIFYING
+    assert files_of(settings) == ["shard.parquet"]
+
+
+@pytest.mark.parametrize("verdict", [GOOD, BAD])
+async def test_a_verdict_under_a_lost_claim_is_not_taken(handed_in, settings, verdict):
+    queue, store, lease = handed_in
+
+    async def another_claims():
+        await queue._redis.zadd("crawl:{A}:verifying", {str(lease.job.index): 0})
+        assert await queue.claim_verification("A", timedelta(hours=1))
+
+    await Verifier(queue, store, Checker(verdict, another_claims), settings).check_all()
+    assert (await queue.job(lease.job)).state is JobState.VERIFYING
+    assert "shard.parquet" in files_of(settings)

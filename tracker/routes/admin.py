@@ -56,6 +56,8 @@ async def list_accounts(_admin: ForAccounts, have: Have) -> Accounts:
 async def revoke_account(name: AccountName, admin: ForAccounts, have: Have) -> Response:
     """From now on none of the account's tokens is taken."""
     async with have.audit.row(admin, "account_revoke", name) as note:
+        if name == admin.account:  # the only admin could never come back
+            raise Conflict(f"{name!r} is the account that asks; let another admin revoke it")
         note.before = {"revoked": (await have.accounts.row(name)).revoked}
         await have.accounts.revoke(name)
         note.after = {"revoked": True}

@@ -76,6 +76,8 @@ async def stale_jobs(
 @router.post("/jobs/search")
 async def search(request: FindJobs, _admin: ForJobs, have: Have) -> FoundJobs:
     """The jobs that a filter means now, and a selection that stands for them."""
+    if request.filter.account is not None:
+        await have.accounts.row(request.filter.account)  # a name that was mistyped fits no job
     found = await have.selections.search(request.filter, request.limit)
     return FoundJobs(
         total=found.total,

@@ -13,16 +13,17 @@ router = APIRouter(prefix="/v1", tags=["dedupe"], responses=refusals(*KNOWN))
 
 @router.post("/leases/{lease_id}/dedupe", responses=refusals(NotFound, LeaseLost))
 async def ask(lease_id: LeaseId, request: PairKeys, caller: Worker, have: Have) -> Novelty:
-    """Which pairs no other shard has or is about to have; they are this job's from now on."""
+    """Which pairs no other shard has or is about to have; they are this attempt's until it is
+    over."""
     lease = await have.queue.open_lease(lease_id, caller.account)
     if not (await have.queue.crawl(lease.job.crawl)).recipe.dedupe:
         raise InvalidRequest("the recipe of this crawl has `dedupe` off; do not ask")
-    return await have.dedupe.ask(str(lease.job), lease_id, request.packed())
+    return await have.dedupe.ask(str(lease.job), lease_id, caller.account, request.packed())
 
 
 @router.get("/admin/dedupe")
 async def state(_caller: ForProject, have: Have) -> DedupeState:
-    """What this tracker's machine knows of the project's pairs."""
+    """What is known of the project's pairs, at the machine that has the dedupe files."""
     return await have.dedupe.state()
 
 

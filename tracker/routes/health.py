@@ -38,7 +38,7 @@ async def readyz(response: Response, have: Have) -> Problem:
 async def _redis(have: Resources) -> tuple[str, tuple[str, ...]]:
     try:
         async with asyncio.timeout(_SECONDS):
-            return _OK, await weaknesses(have.redis)
+            return _OK, (*await weaknesses(have.redis), *await have.dedupe.weaknesses())
     except (RedisError, OSError, TimeoutError) as error:
         return f"no answer ({type(error).__name__})", ()  # the message may hold its address
 

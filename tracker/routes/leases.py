@@ -1,11 +1,19 @@
 """A worker's calls about its jobs."""
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from laion_protocol import CrawlState, LeaseLost, NotFound, UploadMismatch, WorkerState
+from laion_protocol import (
+    CrawlState,
+    FailureClass,
+    LeaseLost,
+    NotFound,
+    UploadMismatch,
+    WorkerState,
+)
 from laion_protocol.messages import (
     Completion,
     Failure,
@@ -22,11 +30,14 @@ from laion_protocol.messages import (
 from tracker.admission import Ask, state_message
 from tracker.auth import Have, Leaser, Worker
 from tracker.identity import Caller
+from tracker.inputs import lost_intermediate
 from tracker.queue import Extended
 from tracker.resources import Resources
 from tracker.shard_store import missing, shard_prefix
 
 from .errors import KNOWN, refusals
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"], responses=refusals(*KNOWN))
 _OF_A_LEASE: Final = refusals(NotFound, LeaseLost)
@@ -115,7 +126,7 @@ async def _directive(extended: Extended, caller: Caller, have: Resources) -> tup
     if state.paused is not None:
         return "pause", state_message(state)
     if draining is not None:
-        return "drain", f"an admin lets this worker run dry: {draining}"
+        return "drain", f"this worker is to run dry: {draining}"
     return "continue", state_message(state) or _CRAWL_MESSAGES.get(extended.crawl_state, "")
 
 
@@ -151,9 +162,16 @@ async def release(lease_id: LeaseId, request: Release, caller: Worker, have: Hav
 
 @router.post("/{lease_id}/fail", responses=_OF_A_LEASE)
 async def fail(lease_id: LeaseId, failure: Failure, caller: Worker, have: Have) -> Receipt:
-    """End the attempt as failed; safe to repeat."""
+    """End the attempt as failed; safe to repeat. A score stage that fails by the server may tell
+    that its intermediate is lost: then the job is to be fetched anew."""
+    lost = None
+    if failure.failure_class is FailureClass.SERVER:
+        lost = await lost_intermediate(lease_id, caller.account, have.queue, have.store)
     receipt = await have.queue.fail(
         lease_id, caller.account, failure.failure_class, failure.message
     )
+    if lost is not None and await have.queue.refetch(lost):
+        have.meter.count("intermediates_lost")
+        log.error("%s: its intermediate is lost, it is to be fetched anew", receipt.job)
     await have.store.remove(shard_prefix(lease_id))
     return receipt

@@ -16,7 +16,9 @@ from prometheus_client.registry import Collector
 
 from tracker.auth import Have, anyone
 from tracker.books import Books
+from tracker.memory import free_memory
 from tracker.meter import BUCKETS, Key
+from tracker.redis_check import redis_memory
 from tracker.resources import Resources
 
 from .errors import refusals
@@ -27,6 +29,7 @@ router = APIRouter(tags=["health"])
 COUNTERS: Final = {
     "requests": ("Answers, by route and status", ("method", "route", "status")),
     "leases": ("Answers to lease requests: leased, or the reason why not", ("answer",)),
+    "intermediates_lost": ("Jobs fetched anew because the store lost their intermediate", ()),
 }
 _JOBS: Final = ("total", "pending", "leased", "verifying", "accepted", "dead")
 
@@ -43,6 +46,7 @@ async def metrics(have: Have) -> Response:
         *_counters(await have.meter.totals()),
         *await _crawls(have),
         *await _now(have),
+        *await _dedupe(have),
     ]
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Found(families))
@@ -101,7 +105,17 @@ async def _crawls(have: Resources) -> list[Metric]:
 
 async def _now(have: Resources) -> list[Metric]:
     state, books = await have.project.state(), await Books(have.redis).last()
+    memory, free = await redis_memory(have.redis), free_memory()
     return [
+        GaugeMetricFamily("laion_redis_bytes", "Memory that Redis uses", value=memory.used),
+        GaugeMetricFamily(
+            "laion_redis_max_bytes", "Its maxmemory; 0 sets no bound", value=memory.most
+        ),
+        *(
+            [GaugeMetricFamily("laion_free_memory_bytes", "Left on this machine", value=free)]
+            if free is not None
+            else []
+        ),
         GaugeMetricFamily(
             "laion_workers_active", "Workers seen in 5 minutes", value=await have.workers.active()
         ),
@@ -124,4 +138,48 @@ async def _now(have: Resources) -> list[Metric]:
             "When that was, Unix time",
             value=books.checked_at.timestamp() if books else 0,
         ),
+    ]
+
+
+async def _dedupe(have: Resources) -> list[Metric]:
+    """As the machine with the dedupe files told it, some seconds ago; nothing before it did."""
+    told = await have.dedupe.home.told()
+    if told is None:
+        return []
+    pairs = CounterMetricFamily(
+        "laion_dedupe_pairs_total",
+        "Pairs that workers asked about, by answer; and what became of them",
+        labels=("what",),
+    )  # fmt: skip
+    for what in ("asked", "new", "known", "taken", "unreserved", "committed", "freed"):
+        pairs.add_metric([what], getattr(told, what))
+    questions = CounterMetricFamily(
+        "laion_dedupe_questions_total", "Questions without any new pair, and refused ones",
+        labels=("what",),
+    )  # fmt: skip
+    for what in ("suspicious", "refused"):
+        questions.add_metric([what], getattr(told, what))
+    gauges = {
+        "laion_dedupe_reserved": ("Pairs reserved now", told.reserved),
+        "laion_dedupe_slots": (
+            "Slots for reservations, as far as the table has grown",
+            told.reservation_slots,
+        ),
+        "laion_dedupe_holders": ("Attempts that have reservations", told.holders),
+        "laion_dedupe_held": ("Pairs in the filters", sum(one.held for one in told.filters)),
+        "laion_dedupe_capacity": (
+            "Pairs they were made for",
+            sum(one.capacity for one in told.filters),
+        ),
+        "laion_dedupe_false_positives": (
+            "How often a new pair is taken for known",
+            told.false_positives_now,
+        ),
+        "laion_dedupe_elsewhere": ("Shards whose pairs only a rebuild makes known", told.elsewhere),
+        "laion_dedupe_told_seconds": ("When it was so, Unix time", told.at.timestamp()),
+    }
+    return [
+        pairs,
+        questions,
+        *(GaugeMetricFamily(name, text, value=value) for name, (text, value) in gauges.items()),
     ]

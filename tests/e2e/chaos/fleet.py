@@ -1,31 +1,20 @@
-"""Volunteers for the chaos test: real `TrackerClient`s that lease, beat, upload and complete.
-
-Every answer to a completion goes into a diary, one JSON line each, written before the next call: a
-killed process leaves a diary of what it was told. Some volunteers send twice, some come late, some
-hand back, some fail, some just stop.
-"""
+"""Volunteers for the chaos test, in one process: over HTTP with real `TrackerClient`s, or at the
+queue itself, as a tracker's own process is."""
 
 import argparse
 import asyncio
-import hashlib
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from laion_protocol import (
-    Counts,
-    FailureClass,
-    FileEntry,
-    LeaseLost,
-    Manifest,
-    Recipe,
-    SourceDigest,
-    SourceKind,
-    TrackerError,
-)
+from redis.exceptions import RedisError
+
+from laion_protocol import FailureClass, LeaseLost, NotFound, TrackerError
 from laion_protocol.client import TrackerClient
 from laion_protocol.messages import (
     Completion,
@@ -33,98 +22,143 @@ from laion_protocol.messages import (
     Heartbeat,
     Lease,
     LeaseRequest,
+    Progress,
     Receipt,
     Release,
 )
+from tracker.connection import connect
+from tracker.queue import HeldLease, JobQueue
+from tracker.shard_store import shard_prefix
+from tracker.storage import LocalStore
 
-RECIPE = Recipe(kind=SourceKind.WARC)
-VOLUNTEERS = 12  #: in one process
-SHARD = b"a shard"
+from .volunteer import FILE, SHARD, Given, Volunteer, Way
 
-
-def manifest(lease: Lease) -> Manifest:
-    digest = hashlib.sha256(SHARD).hexdigest()
-    return Manifest(
-        recipe_sha256=lease.recipe_sha256, worker_version="1.0", filter_version="1",
-        model_sha256="0" * 64, counts=Counts(pairs=3, kept=3), seconds=1,
-        files=(FileEntry(name="shard.parquet", size=len(SHARD), sha256=digest),),
-        source=SourceDigest(
-            path=lease.source, part=lease.part, parts=lease.parts, first_byte=0, end_byte=1,
-            pairs_sha256="0" * 64,
-        ),
-    )  # fmt: skip
+CRAWL = "CC-CHAOS"
+LEASE = timedelta(seconds=3)
 
 
-class Volunteer:
-    def __init__(self, client: TrackerClient, name: str, diary: TextIO, shard: Path) -> None:
-        self._client, self._name, self._diary, self._shard = client, name, diary, shard
+class OverHttp:
+    """Each call goes to any of the trackers."""
 
-    async def work(self) -> None:
-        for held in (await self._client.held_leases(self._name)).leases:  # after a crash
-            await self._do(held)
-        while True:
-            answer = await self._client.lease(LeaseRequest(worker=self._name, version="1.0"))
-            if answer.lease is not None:
-                await self._do(answer.lease)
-            elif answer.idle is not None:
-                await asyncio.sleep(answer.idle.retry_after)
+    def __init__(self, clients: list[TrackerClient], worker: str, shard: Path) -> None:
+        self._clients, self._worker, self._shard = clients, worker, shard
 
-    async def _do(self, lease: Lease) -> None:
-        mood = random.random()
-        lease_id = lease.lease_id
-        if mood < 0.03:
-            await self._client.release(lease_id, Release())
-            return
-        if mood < 0.05:
-            blame = random.choice(list(FailureClass))
-            await self._client.fail(lease_id, Failure(failure_class=blame, message="chaos"))
-            return
-        if mood < 0.07:
-            return  # it goes away without a word
-        if mood < 0.10:
-            await asyncio.sleep(4)  # longer than the lease lasts
-        elif mood < 0.4:
-            await self._client.heartbeat(lease_id, Heartbeat())
-        slots = await self._client.plan_uploads(lease_id, manifest(lease).files)
-        for slot in slots.slots:
-            if not slot.present:
-                await self._client.upload_file(slot, self._shard)
-        for _ in range(2 if mood > 0.9 else 1):
-            receipt = await self._client.complete(lease_id, Completion(manifest=manifest(lease)))
-            self._note(lease, receipt)
+    async def held(self) -> list[Given]:
+        return [_given(row) for row in (await self._any.held_leases(self._worker)).leases]
 
-    def _note(self, lease: Lease, receipt: Receipt) -> None:
-        row = {"time": _REAL_TIME(), "lease": lease.lease_id, "job": lease.job}
-        self._diary.write(json.dumps(row | receipt.model_dump(mode="json")) + "\n")
-        self._diary.flush()
+    async def lease(self) -> Given | None:
+        answer = await self._any.lease(LeaseRequest(worker=self._worker, version="1.0"))
+        return None if answer.lease is None else _given(answer.lease)
+
+    async def release(self, given: Given) -> None:
+        await self._any.release(given.lease_id, Release())
+
+    async def fail(self, given: Given, blame: FailureClass) -> None:
+        await self._any.fail(given.lease_id, Failure(failure_class=blame, message="chaos"))
+
+    async def beat(self, given: Given) -> None:
+        await self._any.heartbeat(given.lease_id, Heartbeat())
+
+    async def upload(self, given: Given) -> None:
+        [slot] = (await self._any.plan_uploads(given.lease_id, (FILE,))).slots
+        if not slot.present:
+            await self._any.upload_file(slot, self._shard)
+
+    async def complete(self, given: Given) -> Receipt:
+        return await self._any.complete(given.lease_id, Completion(manifest=given.manifest))
+
+    @property
+    def _any(self) -> TrackerClient:
+        return random.choice(self._clients)
 
 
-_REAL_TIME: Callable[[], float] = time.time
+class AtTheQueue:
+    """What a tracker does for its callers, without the callers."""
+
+    def __init__(self, queue: JobQueue, store: LocalStore, account: str, worker: str) -> None:
+        self._queue, self._store, self._account = queue, store, account
+        self._worker = worker
+
+    async def held(self) -> list[Given]:
+        return [await self._described(row) for row in await self._queue.held(*self._who)]
+
+    async def lease(self) -> Given | None:
+        found = await self._queue.lease(CRAWL, *self._who)
+        return await self._described(found) if isinstance(found, HeldLease) else None
+
+    async def release(self, given: Given) -> None:
+        await self._queue.release(given.lease_id, self._account, "chaos")
+
+    async def fail(self, given: Given, blame: FailureClass) -> None:
+        await self._queue.fail(given.lease_id, self._account, blame, "chaos")
+
+    async def beat(self, given: Given) -> None:
+        await self._queue.extend(given.lease_id, self._account, Progress())
+
+    async def upload(self, given: Given) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield SHARD
+
+        prefix = shard_prefix(given.lease_id)
+        await self._store.put(prefix, FILE.name, body(), size=FILE.size, sha256=FILE.sha256)
+
+    async def complete(self, given: Given) -> Receipt:
+        return await self._queue.complete(given.lease_id, self._account, given.manifest)
+
+    @property
+    def _who(self) -> tuple[str, str]:
+        return self._account, self._worker
+
+    async def _described(self, held: HeldLease) -> Given:
+        chunk = await self._queue.chunk(held.job)
+        return Given(held.lease_id, chunk.source, chunk.part, chunk.parts)
 
 
-async def volunteer(url: str, token: str, name: str, diary: TextIO, shard: Path) -> None:
-    """For ever; one who is refused anything starts over, as a new process would."""
-    async with TrackerClient(url, token, patience=60) as client:
-        while True:
-            try:
-                await Volunteer(client, name, diary, shard).work()
-            except LeaseLost:
-                continue
-            except TrackerError as error:
-                print(f"{name}: {error!r}", flush=True)  # noqa: T201
-                await asyncio.sleep(0.2)
+def _given(lease: Lease) -> Given:
+    return Given(lease.lease_id, lease.source, lease.part, lease.parts)
+
+
+async def volunteer(way: Way, diary: TextIO) -> None:
+    """For ever; a lost lease is dropped, and after any other trouble it starts over."""
+    one, resumes = Volunteer(way, diary), True
+    while True:
+        try:
+            if resumes:
+                await one.resume()
+            await one.work()
+        except (LeaseLost, NotFound):
+            resumes = False
+        except (TrackerError, RedisError, OSError) as error:
+            print(repr(error), flush=True)  # noqa: T201
+            resumes = True
+            await asyncio.sleep(0.2)
 
 
 async def main(options: argparse.Namespace) -> None:
-    tokens: list[dict[str, Any]] = json.loads(options.tokens.read_text())
+    accounts = json.loads(options.tokens.read_text())
     shard = options.diary.with_suffix(".shard")
     shard.write_bytes(SHARD)
-    with options.diary.open("a") as diary:
+    async with AsyncExitStack() as exit:
+        diary = exit.enter_context(options.diary.open("a"))
+        ways: list[Way] = []
+        [first, *_] = options.urls
+        if first.startswith("redis"):
+            redis = await exit.enter_async_context(connect(first))
+            queue = JobQueue(redis, lease_duration=LEASE)
+            store = LocalStore(options.tokens.parent / "data")
+        for number in range(options.volunteers):
+            account, worker = accounts[number % len(accounts)], f"{options.diary.stem}-{number}"
+            if first.startswith("redis"):
+                ways.append(AtTheQueue(queue, store, account["name"], worker))
+                continue
+            clients = [
+                await exit.enter_async_context(TrackerClient(url, account["token"], patience=60))
+                for url in options.urls
+            ]
+            ways.append(OverHttp(clients, worker, shard))
         async with asyncio.TaskGroup() as tasks:
-            for number in range(VOLUNTEERS):
-                row, url = tokens[number % len(tokens)], options.urls[number % len(options.urls)]
-                name = f"{options.diary.stem}-{number}"
-                tasks.create_task(volunteer(url, row["token"], name, diary, shard))
+            for way in ways:
+                tasks.create_task(volunteer(way, diary))
 
 
 if __name__ == "__main__":
@@ -132,7 +166,9 @@ if __name__ == "__main__":
     parser.add_argument("urls", nargs="+")
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--diary", type=Path, required=True)
+    parser.add_argument("--volunteers", type=int, required=True)
     parser.add_argument("--clock-offset", type=float, required=True)
     chosen = parser.parse_args()
-    time.time = lambda: _REAL_TIME() + chosen.clock_offset
+    real_time = time.time
+    time.time = lambda: real_time() + chosen.clock_offset
     asyncio.run(main(chosen))
