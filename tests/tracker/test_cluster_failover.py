@@ -66,6 +66,9 @@ async def test_the_work_goes_on_when_a_master_of_a_cluster_is_killed(tmp_path):
             await queue.add(new)
             port = redis.get_node_from_key(keys.meta("A")).port
             [master] = [node for node in nodes if node.port == port]
+            async with master.client() as client:
+                # a master calls a replica online up to a second before it sends it anything
+                assert await client.wait(1, 20_000) == 1
 
             fleet = Fleet(queue)
             workers = [asyncio.create_task(fleet.work("A", f"w{n}")) for n in range(6)]

@@ -1,7 +1,6 @@
 """A master that is killed while jobs are leased and done; sentinels name another one."""
 
 import asyncio
-import itertools
 from datetime import timedelta
 
 import pytest
@@ -60,7 +59,7 @@ async def test_a_killed_master_loses_nothing_that_a_replica_was_waited_for(watch
 
         async def work(name):
             """One worker, until nobody waits for the replica any more: the master was killed."""
-            for number in itertools.count():
+            while True:
                 try:
                     lease = await queue.lease("A", name, "pc")
                     assert isinstance(lease, HeldLease)
@@ -69,7 +68,7 @@ async def test_a_killed_master_loses_nothing_that_a_replica_was_waited_for(watch
                     killed.set()
                     return
                 handed_in.add(lease.lease_id)
-                if number == 5:
+                if len(handed_in) == 24:
                     enough.set()
 
         enough = asyncio.Event()
@@ -78,7 +77,6 @@ async def test_a_killed_master_loses_nothing_that_a_replica_was_waited_for(watch
         await master.kill()
         await asyncio.gather(*workers)
         assert killed.is_set()
-        assert len(handed_in) > 20
 
         # The new master knows every answer that was given.
         queue = JobQueue(later, lease_duration=timedelta(hours=1), retry=policy)
