@@ -31,7 +31,7 @@ _MANIFEST: Final[dict[str, Any]] = {
 }
 #: What a benchmark needs beyond the defaults: nobody checks shards, nothing stops because of that.
 OPTIONS: Final = (
-    "--checkers", "0", "--max-backlog", "100000000", "--min-free-bytes", "0", "--rate-factor", "0",
+    "--checkers", "0", "--max-backlog", "1000000", "--min-free-bytes", "0", "--rate-factor", "0",
 )  # fmt: skip
 
 

@@ -30,10 +30,12 @@ class BatchingRedis(Redis):
         self._asked: list[_Command] = []
         self._flights: set[asyncio.Task[None]] = set()
         self._is_due = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """The command's answer; raises what `Redis` would."""
-        loop = asyncio.get_running_loop()
+        # Asked once: Python 3.11 asks the kernel for the process's id each time.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         command = _Command(args, options, loop.create_future())
         self._asked.append(command)
         if not self._is_due and len(self._flights) < _FLIGHTS:

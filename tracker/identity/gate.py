@@ -45,6 +45,7 @@ class Gate:
         self._rates = rates.args()
         self._waiting: list[tuple[tuple[str, ...], asyncio.Future[list[str]]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def admit(self, knock: Knock) -> Caller:
         """Who calls.
@@ -70,10 +71,11 @@ class Gate:
             raise _limited(answer)
 
     async def _ask(self, args: tuple[str, ...]) -> list[str]:
-        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # see `BatchingRedis`
+        future: asyncio.Future[list[str]] = loop.create_future()
         self._waiting.append((args, future))
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._answer_all())
+            self._running = loop.create_task(self._answer_all())
         return await future
 
     async def _answer_all(self) -> None:

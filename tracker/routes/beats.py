@@ -12,7 +12,6 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from laion_protocol import InvalidRequest
@@ -41,24 +40,41 @@ class Beats:
             match = _PATH.fullmatch(scope["path"])
             if match:
                 scope["route"] = _ROUTE
-                answer = await _beat(Request(scope, receive), match[1])
-                await answer(scope, receive, send)
+                try:
+                    body = await _beat(Request(scope), match[1], receive)
+                except RedisError as error:
+                    await redis_away(error)(scope, receive, send)
+                else:
+                    await _answer(body, send)
                 return
         await self._app(scope, receive, send)
 
 
-async def _beat(request: Request, shown: str) -> Response:
+async def _beat(request: Request, shown: str, receive: Receive) -> bytes:
+    caller = await worker_of(request)  # first: a stranger hears of nothing else
+    where: tuple[str, ...] = ("path", "lease_id")
     try:
-        caller = await worker_of(request)  # first: a stranger hears of nothing else
-        where: tuple[str, ...] = ("path", "lease_id")
-        try:
-            lease_id = _LEASE_ID.validate_python(shown)
-            where = ("body",)
-            beat = Heartbeat.model_validate_json(await request.body())
-        except ValidationError as error:
-            found = [{**one, "loc": (*where, *one["loc"])} for one in error.errors()]
-            raise InvalidRequest(first_problem(found)) from error
-        answer = await heartbeat(lease_id, beat, caller, resources_of(request))
-    except RedisError as error:
-        return redis_away(error)
-    return Response(answer.model_dump_json(), HTTPStatus.OK, media_type="application/json")
+        lease_id = _LEASE_ID.validate_python(shown)
+        where = ("body",)
+        beat = Heartbeat.model_validate_json(await _body(receive))
+    except ValidationError as error:
+        found = [{**one, "loc": (*where, *one["loc"])} for one in error.errors()]
+        raise InvalidRequest(first_problem(found)) from error
+    answer = await heartbeat(lease_id, beat, caller, resources_of(request))
+    return answer.model_dump_json().encode()
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def _answer(body: bytes, send: Send) -> None:
+    length = b"%d" % len(body)
+    headers = [(b"content-length", length), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -24,6 +24,7 @@ from laion_protocol.messages import (
     LeaseId,
     LeaseRequest,
     Name,
+    ProjectState,
     Receipt,
     Release,
 )
@@ -105,16 +106,19 @@ async def heartbeat(
 ) -> HeartbeatAnswer:
     """Extend the lease; hear what else there is to know."""
     extended = await have.queue.extend(lease_id, caller.account, beat.progress)
-    directive, message = await _directive(extended, caller, have)
+    state = await have.project.state()
+    directive, message = await _directive(extended, caller, state, have)
     return HeartbeatAnswer(
         deadline=extended.deadline,
         directive=directive,
         message=message,
-        announcements=(await have.project.state()).announcements,
+        announcements=state.announcements,
     )
 
 
-async def _directive(extended: Extended, caller: Caller, have: Resources) -> tuple[Directive, str]:
+async def _directive(
+    extended: Extended, caller: Caller, state: ProjectState, have: Resources
+) -> tuple[Directive, str]:
     """`pause`: stop at once and beat on, the lease is kept; `drain`: finish what is held, and ask
     for no more; `continue`: whatever the message says, go on."""
     draining = caller.draining
@@ -122,7 +126,6 @@ async def _directive(extended: Extended, caller: Caller, have: Resources) -> tup
         standing = await have.workers.seen(caller.account, extended.worker)
         if standing.state is WorkerState.DRAINING:
             draining = draining or standing.reason or "no reason was given"
-    state = await have.project.state()
     if state.paused is not None:
         return "pause", state_message(state)
     if draining is not None:
