@@ -124,6 +124,7 @@ def _build(redis: Redis, settings: Settings) -> Resources:
         redis,
         capacity=settings.dedupe_pairs,
         reserve_for=settings.dedupe_reserve.total_seconds(),
+        settle=settings.dedupe_settle.total_seconds(),
     )
     return Resources(
         settings=settings,

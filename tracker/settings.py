@@ -30,6 +30,8 @@ class Settings:
     #: pairs that the dataset is expected to have: so large is the first filter of the dedupe files,
     #: and each further one four times as large
     dedupe_pairs: int = 2**20
+    #: an AOF that is synced each second is at most two behind; one more to spare
+    dedupe_settle: timedelta = timedelta(seconds=3)
     dedupe_reserve: timedelta = timedelta(days=1)  #: more than a job and its check take
     checkers: int = 1  #: shards that this process checks at once; 0 leaves it to other processes
     reap_every: timedelta = timedelta(seconds=5)

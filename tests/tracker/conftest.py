@@ -29,6 +29,7 @@ def settings(redis_url: str, redis: Redis, tmp_path: Path) -> Settings:
         min_free_bytes=0,
         reap_every=timedelta(seconds=0.2),
         checkers=0,
+        dedupe_settle=timedelta(0),
     )
 
 

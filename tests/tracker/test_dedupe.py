@@ -334,3 +334,16 @@ async def test_the_command_line_shows_and_rebuilds(tracker, verifier, tmp_path):
     )
     told = json.loads(await command("rebuild", "--json"))
     assert (told["filters"][0]["held"], told["busy"]) == (2, False)
+
+
+async def test_pairs_are_not_committed_while_a_power_cut_could_undo_the_acceptance(
+    tracker, verifier, redis, dedupe, tmp_path
+):
+    await tracker.add_crawl()
+    ann = await tracker.worker()
+    await hand_in(ann, await lease_of(ann), tmp_path / "s", rows_of(1, 2))
+    await verifier.check_all()
+    careful = Dedupe(dedupe.directory, redis, settle=60)
+    assert await careful.commit_accepted(JobQueue(redis)) == 0
+    assert (await dedupe.state()).to_commit == 1
+    assert await dedupe.commit_accepted(JobQueue(redis)) == 1

@@ -105,6 +105,7 @@ async def project(
         reap_every=timedelta(seconds=0.2),
         min_free_bytes=0,
         checkers=checkers,
+        dedupe_settle=timedelta(0),
     )
     archives = [write_archive(directory / f"{n}.warc.gz") for n in range(files)]
     spec, model = make_tiny_clip(directory)

@@ -47,13 +47,20 @@ class Dedupe:
         rate: float = 1e-3,
         slots: int = 2**24,
         reserve_for: float = 24 * 3600,
+        settle: float = 0,
     ) -> None:
+        """Use `redis`, made with `decode_responses=True`; the caller closes it.
+
+        `settle` is how long, in seconds, a shard's acceptance may still be lost with the power. The
+        job that is then done again would find its own pairs known, if they were committed.
+        """
         self.directory = directory
         self.home = Home(redis, directory)
         self.index = PairIndex(
             directory, capacity=capacity, rate=rate, slots=slots, reserve_for=reserve_for
         )
         self._notes = ToCommit(directory)
+        self._settle = settle
         self._asking = asyncio.Semaphore(_AT_ONCE)
         self._committing: SharedLock | None = None
 
@@ -117,7 +124,7 @@ class Dedupe:
     async def commit_accepted(self, queue: JobQueue) -> int:
         """Commit what was noted of shards that are accepted by now, and forget what was noted of
         others; says how many shards were committed. One process at a time does it."""
-        paths = await asyncio.to_thread(self._notes.paths)
+        paths = await asyncio.to_thread(self._notes.paths, self._settle)
         if not paths:
             return 0
         done = 0

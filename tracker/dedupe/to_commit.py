@@ -8,6 +8,7 @@ will ever commit; and none in which pairs are committed that no shard has.
 import contextlib
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,9 +54,15 @@ class ToCommit:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def paths(self) -> list[Path]:
-        """All notes, in any order."""
-        return list(self._directory.glob(f"*{_SUFFIX}"))
+    def paths(self, after: float = 0) -> list[Path]:
+        """The notes that are `after` seconds old or older, in any order."""
+        latest = time.time() - after
+        found = []
+        for path in self._directory.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime <= latest:
+                    found.append(path)
+        return found
 
     def has(self, lease_id: str) -> bool:
         """Whether there is a note of this lease's shard."""
