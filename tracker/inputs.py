@@ -1,13 +1,18 @@
 """What a score stage reads: the files of the intermediate that a fetch stage handed in; and what
 becomes of a job whose intermediate is lost."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 from laion_protocol import LeaseLost, NotFound, StorageFull, Unavailable
 from laion_protocol.messages import InputFile
 
 from .queue import Fetched, HeldLease, JobQueue
 from .shard_store import ShardStore, shard_prefix
+
+#: Seconds. A store that does not answer by then is away.
+_PATIENCE: Final = 10.0
 
 
 def inputs_of(held: HeldLease, store: ShardStore) -> tuple[InputFile, ...]:
@@ -65,12 +70,17 @@ async def lost_intermediate(
         return None
     if held.fetched is None:
         return None
-    prefix = shard_prefix(held.fetched.lease_id)
-    for file in held.fetched.manifest.files:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return None if await _is_whole(held.fetched, store) else held.fetched
+    except (OSError, StorageFull, Unavailable):  # away, or slow, so nobody knows
+        return None
+
+
+async def _is_whole(fetched: Fetched, store: ShardStore) -> bool:
+    for file in fetched.manifest.files:
         try:
-            await anext(store.read(prefix, file.name), b"")
+            await anext(store.read(shard_prefix(fetched.lease_id), file.name), b"")
         except FileNotFoundError:
-            return held.fetched
-        except (OSError, StorageFull, Unavailable):  # away, so nobody knows
-            return None
-    return None
+            return False
+    return True

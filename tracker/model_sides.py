@@ -13,6 +13,7 @@ from .model_files import ModelFiles
 _MAX_CONFIG: Final = 64 * 2**10  # of a model, JSON
 #: Seconds for which nobody looks again for a config that was not there.
 _LOOK_AGAIN: Final = 5.0
+_PATIENCE: Final = 0.5  #: seconds, with a config that does not come
 
 
 class ModelSides:
@@ -23,15 +24,26 @@ class ModelSides:
         self._known: dict[str, int] = {}  # by the config's hash
         self._missed: dict[str, float] = {}
         self._late: dict[str, float] = {}
+        self._looking: dict[str, asyncio.Task[int | None]] = {}
 
     async def is_known(self, spec: ModelSpec) -> bool:
-        """Whether the side can be told now. A config that is on its way here, or whose store is
-        away, is waited for by the first who asks, not by all."""
-        key = spec.config_sha256 or ""
+        """Whether the side can be told now. Nobody waits long for a config that is on its way here,
+        or whose store is away: who asks for a job holds up all others who do."""
+        key = spec.config_sha256
+        if key is None or key in self._known:
+            return await self.of(spec) is not None
         if time.monotonic() - self._late.get(key, -_LOOK_AGAIN) < _LOOK_AGAIN:
             return False
+        if key not in self._looking:
+            self._looking[key] = asyncio.create_task(self.of(spec))
+        task = self._looking[key]
+        await asyncio.wait({task}, timeout=_PATIENCE)
+        if not task.done():
+            self._late[key] = time.monotonic()
+            return False
+        self._looking.pop(key, None)
         try:
-            return await self.of(spec) is not None
+            return task.result() is not None
         except Unavailable:
             self._late[key] = time.monotonic()
             return False

@@ -35,8 +35,9 @@ class Settings:
     dedupe_reserve: timedelta = timedelta(days=1)  #: more than a job and its check take
     checkers: int = 1  #: shards that this process checks at once; 0 leaves it to other processes
     reap_every: timedelta = timedelta(seconds=5)
-    #: a shard whose verifier gives no sign for so long is checked by another one
-    claim_visibility: timedelta = timedelta(minutes=10)
+    #: a shard whose verifier gives no sign for so long is checked by another one; each check gives
+    #: signs while it runs
+    claim_visibility: timedelta = timedelta(minutes=2)
     orphan_age: timedelta = timedelta(days=7)  #: unfinished uploads are kept so long
     max_event_streams: int = 500  #: of this process
     max_event_streams_each: int = 8  #: that one address, or one account, may have open with it

@@ -1,5 +1,6 @@
 """How large a model's pictures are, as far as the tracker can tell."""
 
+import asyncio
 import hashlib
 
 import pytest
@@ -62,3 +63,27 @@ async def test_a_store_that_is_away_keeps_checks_waiting_and_lease_requests_not(
     assert files.asked == 1
     with pytest.raises(Unavailable):
         await sides.of(SPEC)
+
+
+async def test_of_many_who_ask_for_a_config_that_is_slow_to_come_none_waits_for_it(
+    config, monkeypatch
+):
+    monkeypatch.setattr(model_sides, "_PATIENCE", 0.05)
+    files, comes = Files(config), asyncio.Event()
+
+    async def slowly(sha256):
+        files.asked += 1
+        await comes.wait()
+        return config
+
+    monkeypatch.setattr(files, "locate", slowly)
+    sides = ModelSides(files)
+    assert not any(await asyncio.gather(*(sides.is_known(SPEC) for _ in range(20))))
+    assert not await sides.is_known(SPEC)
+    assert files.asked == 1
+    comes.set()
+    monkeypatch.setattr(model_sides, "_LOOK_AGAIN", 0)
+    async with asyncio.timeout(10):
+        while not await sides.is_known(SPEC):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert files.asked == 1
