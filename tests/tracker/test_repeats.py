@@ -134,13 +134,11 @@ async def test_a_machine_hears_what_a_person_said(line, losing, redis, approve):
     assert len(await accounts.tokens("ann")) == 2
 
 
-async def test_an_act_under_a_key_is_not_in_its_own_way(line):
+async def test_an_act_under_a_key_is_not_in_its_own_way(line, losing):
     answers = Answers(line.far)
-    with line.losing("answer:"):
-        act = await answers.begin("ann", "k", b"x")
+    act = await losing("act_begin", answers.begin("ann", "k", b"x"))
     assert isinstance(act, Act)
     with pytest.raises(Unavailable, match="under way"):
         await answers.begin("ann", "k", b"x")
-    with line.losing("answer:"):
-        await answers.end(act, Answer(200, "", "done"))
+    await losing("act_end", answers.end(act, Answer(200, "", "done")))
     assert await answers.begin("ann", "k", b"x") == Answer(200, "", "done")

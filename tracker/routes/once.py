@@ -1,5 +1,6 @@
 """`Once`: routes that obey `Idempotency-Key`. The same caller's same request under the same key is
-done once; sent again within 24 hours, it gets the first answer again."""
+done once; sent again within 24 hours, and not too many acts later, it gets the first answer
+again."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from laion_protocol import Conflict, RateLimited, TrackerError, Unavailable
+from laion_protocol import Conflict, RateLimited, Role, TrackerError, Unavailable
 from tracker.auth import KEY_HEADER, identify, resources_of
 from tracker.idempotency import Act, Answer
 
@@ -18,6 +19,10 @@ from .limits import MAX_JSON
 SECRET: Final = {"x-answer-is-secret": True}
 #: These had no effect; the same request may succeed later.
 _PASSING: Final = (Unavailable, RateLimited)
+#: How many acts of one account are known. Anybody may be a volunteer, and Redis refuses all writes
+#: once it is full.
+_KNOWN: Final = 1000
+_KNOWN_OF_VOLUNTEERS: Final = 100
 
 
 class Once(APIRoute):
@@ -36,7 +41,10 @@ class Once(APIRoute):
             caller = await identify(request)
             answers = resources_of(request).answers
             act = await answers.begin(
-                caller.account, caller.idempotency_key, await _fingerprint(request, caller.scopes)
+                caller.account,
+                caller.idempotency_key,
+                await _fingerprint(request, caller.scopes),
+                most=_KNOWN_OF_VOLUNTEERS if caller.role is Role.VOLUNTEER else _KNOWN,
             )
             if isinstance(act, Answer):
                 return _again(act)
