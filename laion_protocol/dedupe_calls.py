@@ -20,6 +20,6 @@ class DedupeCalls(Calls):
         return await self._get("/v1/admin/dedupe", DedupeState, token=token)
 
     async def rebuild_dedupe(self, *, token: str | None = None) -> None:
-        """Make the filters anew from the accepted shards, on the machine that answers. Returns at
-        once; `dedupe_state` is `busy` as long as it lasts."""
+        """Make the filters anew from the accepted shards, on the machine that answers. Returns
+        when it has begun, or one was under way; `dedupe_state` is `busy` as long as it lasts."""
         await self._http.call("POST", "/v1/admin/dedupe/rebuild", token=token)

@@ -87,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
                 asyncio.create_task(verifier.run()),
                 asyncio.create_task(resources.meter.run()),
                 asyncio.create_task(AppendFile(redis).run()),
+                asyncio.create_task(resources.rebuild.watch()),
             }
             try:
                 yield {"resources": resources}
@@ -153,6 +154,12 @@ def _build(redis: Redis, settings: Settings) -> Resources:
         store=store,
         files=model_files,
         dedupe=dedupe_files,
-        rebuild=Rebuild(dedupe_files, queue, store, ShardChecker()),
+        rebuild=Rebuild(
+            dedupe_files,
+            queue,
+            store,
+            ShardChecker(),
+            takeover=settings.dedupe_takeover.total_seconds(),
+        ),
         audience=Audience(most=settings.max_event_streams, each=settings.max_event_streams_each),
     )

@@ -32,6 +32,8 @@ class Settings:
     dedupe_pairs: int = 2**20
     #: an AOF that is synced each second is at most two behind; one more to spare
     dedupe_settle: timedelta = timedelta(seconds=3)
+    #: more than passes between the note of a shard's pairs and its acceptance
+    dedupe_takeover: timedelta = timedelta(seconds=10)
     dedupe_reserve: timedelta = timedelta(days=1)  #: more than a job and its check take
     checkers: int = 1  #: shards that this process checks at once; 0 leaves it to other processes
     reap_every: timedelta = timedelta(seconds=5)

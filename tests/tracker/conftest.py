@@ -30,6 +30,7 @@ def settings(redis_url: str, redis: Redis, tmp_path: Path) -> Settings:
         reap_every=timedelta(seconds=0.2),
         checkers=0,
         dedupe_settle=timedelta(0),
+        dedupe_takeover=timedelta(0),
     )
 
 

@@ -75,13 +75,13 @@ async def server(directory: Path, *options: str, port=None, password=None) -> As
 
 @asynccontextmanager
 async def cluster(
-    directory: Path, nodes: int = 3, *, replicated: bool = False
+    directory: Path, nodes: int = 3, *more: str, replicated: bool = False
 ) -> AsyncIterator[list[Server]]:
     """Masters, each with its share of the slots; with `replicated`, as many replicas after them,
-    one of each, that notice a master's death within a second."""
+    one of each, that notice a master's death within two seconds."""
     async with AsyncExitStack() as exit:
         options = ["--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0"]
-        options += ["--cluster-node-timeout", "1000" if replicated else "2000"]
+        options += ["--cluster-node-timeout", "2000", *more]
         servers = [
             await exit.enter_async_context(server(directory / str(number), *options))
             for number in range(2 * nodes if replicated else nodes)
@@ -91,7 +91,8 @@ async def cluster(
         for number, client in enumerate(clients):
             if number < nodes:
                 last = 16383 if number == nodes - 1 else (number + 1) * share - 1
-                await client.execute_command("CLUSTER ADDSLOTSRANGE", number * share, last)
+                slots = range(number * share, last + 1)  # 6.2 does not take a range as such
+                await client.execute_command("CLUSTER ADDSLOTS", *slots)
             await client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
             await client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port)
 

@@ -31,9 +31,11 @@ from laion_protocol.messages import (
 )
 from tests.tracker.running import RECIPE, until
 from tests.tracker.shards import make_shard
+from tracker import app
 from tracker.identity import Workers
 from tracker.leasing import Leasing
 from tracker.queue import Failures, JobQueue
+from tracker.turnstile import Turnstile
 
 ASK = LeaseRequest(worker="pc", version="0.1.0")
 NO_PROGRESS = Heartbeat()
@@ -355,6 +357,14 @@ async def test_heartbeats_and_completions_do_not_queue_behind_leases(start, monk
 
 
 async def test_who_would_wait_too_long_for_a_lease_is_told_when_to_come_again(start, monkeypatch):
+    turnstiles = []
+
+    class Watched(Turnstile):
+        def __init__(self, **bounds):
+            super().__init__(**bounds)
+            turnstiles.append(self)
+
+    monkeypatch.setattr(app, "Turnstile", Watched)
     tracker = await start(leases_at_once=1, lease_patience=1, max_lease_queue=1)
     await tracker.add_crawl()
     worker = await tracker.worker("ann")
@@ -370,7 +380,7 @@ async def test_who_would_wait_too_long_for_a_lease_is_told_when_to_come_again(st
     first = asyncio.create_task(worker.lease(ASK))
     await asked.wait()
     second = asyncio.create_task(worker.lease(ASK))
-    await asyncio.sleep(0.05)
+    await until(lambda: turnstiles[0].waiting == 1)
     began = time.perf_counter()
     with pytest.raises(RateLimited, match="waiting for jobs") as refusal:  # the queue is full
         await worker.lease(ASK)

@@ -56,6 +56,12 @@ class Fleet:
         return stats.jobs.accepted == stats.jobs.total
 
 
+async def master_of(crawl, redis, nodes):
+    await redis.nodes_manager.initialize()
+    port = redis.get_node_from_key(keys.meta(crawl)).port
+    return next(node for node in nodes if node.port == port)
+
+
 async def test_the_work_goes_on_when_a_master_of_a_cluster_is_killed(tmp_path):
     async with cluster(tmp_path, replicated=True) as nodes:
         url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3])
@@ -64,9 +70,7 @@ async def test_the_work_goes_on_when_a_master_of_a_cluster_is_killed(tmp_path):
             queue = JobQueue(redis, lease_duration=timedelta(seconds=1), retry=policy)
             new = NewCrawl(name="A", base="/x", paths=("a",), parts=JOBS, recipe=RECIPE)
             await queue.add(new)
-            port = redis.get_node_from_key(keys.meta("A")).port
-            [master] = [node for node in nodes if node.port == port]
-            async with master.client() as client:
+            async with (await master_of("A", redis, nodes)).client() as client:
                 # a master calls a replica online up to a second before it sends it anything
                 assert await client.wait(1, 20_000) == 1
 
@@ -74,14 +78,15 @@ async def test_the_work_goes_on_when_a_master_of_a_cluster_is_killed(tmp_path):
             workers = [asyncio.create_task(fleet.work("A", f"w{n}")) for n in range(6)]
             while len(fleet.accepted_at) < JOBS // 4:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            await master.kill()
+            # looked up now: a replica may have taken over from a master that stood still
+            await (await master_of("A", redis, nodes)).kill()
             killed_at = time.monotonic()
             async with asyncio.timeout(60):
                 await asyncio.gather(*workers)
 
             assert fleet.refused > 0
             later = [at for at in fleet.accepted_at if at > killed_at + 0.2]
-            assert min(later) - killed_at < 30  # 2.6 s on two cores that had other work
+            assert min(later) - killed_at < 30  # 4.7 s on two cores that had other work
             stats = await queue.stats("A", silent_for=timedelta(hours=1))
             assert stats.jobs.accepted == stats.kept == JOBS
             credits = await queue.credits("A")

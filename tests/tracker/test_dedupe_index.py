@@ -242,7 +242,8 @@ def test_two_indexes_on_one_directory_are_one(tmp_path):
     assert other.counters() == one.counters()
 
 
-def ask_until_killed(directory, number: int, started) -> None:
+def ask_until_killed(directory, number: int, together, started) -> None:
+    together.wait(60)  # one alone would fill the table
     pairs = index(directory, capacity=1000)
     generator = np.random.default_rng(number)
     while True:
@@ -254,11 +255,11 @@ def ask_until_killed(directory, number: int, started) -> None:
 
 def test_processes_that_are_killed_leave_files_that_others_go_on_with(tmp_path):
     context = multiprocessing.get_context("spawn")
-    processes = []
+    processes, together = [], context.Barrier(2)
     for number in range(2):
         started = context.Event()
         process = context.Process(
-            target=ask_until_killed, args=(tmp_path, number, started), daemon=True
+            target=ask_until_killed, args=(tmp_path, number, together, started), daemon=True
         )
         process.start()
         processes.append((process, started))

@@ -62,7 +62,7 @@ class Dedupe:
         self._notes = ToCommit(directory)
         self._settle = settle
         self._asking = asyncio.Semaphore(_AT_ONCE)
-        self._committing: SharedLock | None = None
+        self._locks: dict[str, SharedLock] = {}
 
     async def ask(self, job: str, lease_id: str, account: str, packed: bytes) -> Novelty:
         """Which of these keys (little-endian) are new to this job; they are this attempt's from
@@ -94,10 +94,24 @@ class Dedupe:
     async def intend(self, lease_id: str, account: str, keys: bytes) -> None:
         """Note the keys of a shard that is about to be accepted; on disk when this returns. At
         another machine than the files', it is only counted."""
-        if not await self.home.is_here():
-            await self.home.missed()
-            return
-        await asyncio.to_thread(self._notes.put, lease_id, account, keys)
+        if await self.home.is_here(believed=0):
+            note = await asyncio.to_thread(self._notes.put, lease_id, account, keys)
+            # Who takes the files from this machine counts the notes that he finds, see `strand`,
+            # and waits with his reading for shards that were about to be accepted.
+            if await self.home.is_here(believed=0):
+                return
+            if not await asyncio.to_thread(self._notes.remove, note):
+                return
+        await self.home.missed()
+
+    async def strand(self) -> None:
+        """This machine's files are not the project's any more: nobody will commit what is noted
+        here, so it is counted. Nobody may commit meanwhile, see `exclusively`."""
+        paths = await asyncio.to_thread(self._notes.paths)
+        if paths:
+            await self.home.missed(len(paths))
+        for path in paths:
+            self._notes.remove(path)
 
     async def tend(self, queue: JobQueue) -> None:
         """What is to be done every few seconds, by any number of processes: commit what was
@@ -114,11 +128,13 @@ class Dedupe:
         them; says how many pairs those were.
 
         Those of an accepted shard stay until its pairs are committed. Its note was there before it
-        was accepted: an attempt that is over and has none is committed, or will never be.
+        was accepted: an attempt that is over and whose job has none is committed, or will never be.
+        (The job's, since the attempt that fetched holds the pairs of the one that scored.)
         """
         holders = await asyncio.to_thread(self.index.holders)
         ended = set(holders) - await queue.live(holders)
-        over = [lease_id for lease_id in ended if not self._notes.has(lease_id)]
+        noted = await asyncio.to_thread(self._notes.jobs) if ended else set()
+        over = [lease_id for lease_id in ended if lease_id.rpartition("~")[0] not in noted]
         return await asyncio.to_thread(self.index.free, over) if over else 0
 
     async def commit_accepted(self, queue: JobQueue) -> int:
@@ -140,7 +156,7 @@ class Dedupe:
                 if accepted:
                     ready.append(note)
                 elif accepted is not None:
-                    self._notes.remove(note)
+                    self._notes.remove(note.path)
                 if sum(len(one.keys) for one in ready) >= _TOGETHER:
                     done += await asyncio.to_thread(self._commit, ready)
                     ready = []
@@ -187,22 +203,29 @@ class Dedupe:
 
     async def _look(self, here: bool) -> DedupeState:
         elsewhere = await self.home.elsewhere()
-        with self.exclusively().tried() as free:
-            busy = not free  # some process commits, for a moment, or rebuilds
+        with self.exclusively().tried() as free, self.rebuilding().tried() as idle:
+            busy = not (free and idle)  # some process commits, for a moment, or rebuilds
         return await asyncio.to_thread(self._state, busy, here, elsewhere)
 
     def exclusively(self) -> SharedLock:
         """Who holds this, commits; nobody else does meanwhile."""
-        if self._committing is None:
+        return self._lock("committing")
+
+    def rebuilding(self) -> SharedLock:
+        """Who holds this for longer than a moment, rebuilds."""
+        return self._lock("rebuilding")
+
+    def _lock(self, name: str) -> SharedLock:
+        if name not in self._locks:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._committing = SharedLock(self.directory / "committing")
-        return self._committing
+            self._locks[name] = SharedLock(self.directory / name)
+        return self._locks[name]
 
     def _commit(self, notes: list[Note]) -> int:
         if notes:
             self.index.commit(np.concatenate([note.keys for note in notes]))
         for note in notes:
-            self._notes.remove(note)
+            self._notes.remove(note.path)
         return len(notes)
 
     def _state(self, busy: bool, here: bool, elsewhere: int) -> DedupeState:

@@ -1,13 +1,15 @@
 """`SharedFile`: numbers in a file that several processes of one machine map, and `SharedLock`."""
 
+import asyncio
 import contextlib
 import fcntl
 import mmap
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,8 @@ from tracker.incoming import sync_directory
 #: The first page holds 64-bit numbers: what the file is, and what is counted about it.
 HEADER: Final = 4096
 _ZEROS: Final = bytes(2**20)
+#: Seconds between two tries for a lock.
+_TRIES: Final = 0.02
 
 
 class BrokenFile(Exception):
@@ -148,3 +152,15 @@ class SharedLock:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
             self._threads.release()
+
+    @asynccontextmanager
+    async def waited(self, patience: float) -> AsyncIterator[bool]:
+        """Whether it got free within so many seconds; if so, have it for the block. For tasks: one
+        that is cancelled while it waits leaves nobody behind who takes the lock."""
+        end = time.monotonic() + patience
+        while True:
+            with self.tried() as free:
+                if free or time.monotonic() >= end:
+                    yield free
+                    return
+            await asyncio.sleep(_TRIES)

@@ -40,7 +40,7 @@ class ToCommit:
     def __init__(self, directory: Path) -> None:
         self._directory = directory / _DIRECTORY
 
-    def put(self, lease_id: str, account: str, keys: bytes) -> None:
+    def put(self, lease_id: str, account: str, keys: bytes) -> Path:
         """Note it; on disk when this returns."""
         self._directory.mkdir(parents=True, exist_ok=True)
         temporary = self._directory / f".{secrets.token_hex(16)}"
@@ -49,8 +49,10 @@ class ToCommit:
                 file.write(f"{lease_id} {account}\n".encode() + keys)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(self._directory / f"{lease_id}{_SUFFIX}")
+            path = self._directory / f"{lease_id}{_SUFFIX}"
+            temporary.rename(path)
             sync_directory(self._directory)
+            return path
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -64,9 +66,9 @@ class ToCommit:
                     found.append(path)
         return found
 
-    def has(self, lease_id: str) -> bool:
-        """Whether there is a note of this lease's shard."""
-        return (self._directory / f"{lease_id}{_SUFFIX}").exists()
+    def jobs(self) -> set[str]:
+        """The jobs whose shards are noted."""
+        return {path.name.rpartition("~")[0] for path in self.paths()}
 
     def read(self, path: Path) -> Note | None:
         """One of them; None if another process was faster."""
@@ -77,7 +79,10 @@ class ToCommit:
         lease_id, _, account = head.decode().partition(" ")
         return Note(path, lease_id, account, np.frombuffer(keys, "<u8"))
 
-    def remove(self, note: Note) -> None:
-        """It is committed, or will never be."""
-        with contextlib.suppress(FileNotFoundError):
-            note.path.unlink()
+    def remove(self, path: Path) -> bool:
+        """It is committed, or will never be here; False if another process was faster."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True

@@ -29,7 +29,8 @@ async def state(_caller: ForProject, have: Have) -> DedupeState:
 
 @router.post("/admin/dedupe/rebuild", status_code=202, response_class=Response)
 async def rebuild(admin: ForCrawls, have: Have) -> Response:
-    """Make the filters anew from the accepted shards; `state` tells how far it is."""
+    """Make the filters anew from the accepted shards, or go on with that; `state` tells how far it
+    is."""
     async with have.audit.row(admin, "dedupe_rebuild", ""):
-        have.rebuild.start()
+        await have.rebuild.start()
     return Response(status_code=202)

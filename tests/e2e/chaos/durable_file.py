@@ -9,6 +9,7 @@ import itertools
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -35,26 +36,36 @@ class DurableFile:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._sizes: deque[tuple[float, Path, int]] = deque(maxlen=100)
+        #: with the inode: Redis 6 gives a new file the name of the old one
+        self._sizes: deque[tuple[float, int, int]] = deque(maxlen=100)
 
     async def watch(self) -> None:
         """Until cancelled."""
         while True:
-            if (path := self._current()) is not None:
-                self._sizes.append((time.time(), path, path.stat().st_size))
+            with suppress(FileNotFoundError):  # it was replaced while we looked
+                if (path := self._current()) is not None:
+                    found = path.stat()
+                    self._sizes.append((time.time(), found.st_ino, found.st_size))
             await asyncio.sleep(0.03)
 
     def cut_back(self, random: Random) -> float:
         """Take away what may not have been synced, of a server that was just killed; the time
         from which on nothing is sure."""
         now, path = time.time(), self._current()
-        known = [size for size in self._sizes if size[1] == path and now - size[0] < SYNCED_EVERY]
-        if path is None or len(known) < 2:  # it was just started, or has just begun a new file
+        if path is None:
             return now
-        at, (_, _, least), (_, _, most) = random.choice(
-            [(pair[0][0], *pair) for pair in itertools.pairwise(known)]
-        )
-        os.truncate(path, random.randint(least, most))  # in the middle of a command, mostly
+        file = path.stat()
+        known = [
+            (at, size)
+            for at, inode, size in self._sizes
+            if inode == file.st_ino and now - at < SYNCED_EVERY
+        ]
+        if len(known) < 2:  # it was just started, or has just begun a new file
+            return now
+        (at, before), (_, after) = random.choice([*itertools.pairwise(known)])
+        least, most = sorted((before, after))  # a Redis that starts takes half a command off
+        # in the middle of a command, mostly; never longer than it is, which would add zeros
+        os.truncate(path, min(random.randint(least, most), file.st_size))
         return at
 
     def _current(self) -> Path | None:
