@@ -15,6 +15,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from .cancelled import is_cancelled
 from .redis_cluster import Cluster
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,7 @@ class AppendFile:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # as in `verifier`: redis-py may swallow the request to stop
+        while not is_cancelled():
             try:
                 await self.look()
             except ResponseError as error:

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from laion_protocol import LeaseLost, NotFound
 
+from .cancelled import is_cancelled
 from .queue import JobQueue, Submission
 
 #: Of a claim's time, after which it is kept for as long again: two tries may fail.
@@ -30,9 +31,7 @@ async def claimed(
 
     async def keep(block: asyncio.Timeout) -> None:
         nonlocal lost
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # see `verifier`: a cancellation may be swallowed
+        while not is_cancelled():
             await asyncio.sleep(visibility.total_seconds() * _KEPT_AFTER)
             try:
                 await queue.keep_claim(submission, visibility)

@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from laion_protocol import Conflict, Unavailable
 
+from .cancelled import is_cancelled
 from .queue.scripts import Script, new_call
 
 log = logging.getLogger(__name__)
@@ -118,9 +119,7 @@ class Answers:
             await asyncio.wait({renewing})
 
     async def _renew(self, act: Act) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # see `verifier`: a cancellation may be swallowed
+        while not is_cancelled():
             await asyncio.sleep(_RENEWED_EVERY.total_seconds())
             try:
                 await self._run(_MARK, act, act.mark, _UNDER_WAY)

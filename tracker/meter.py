@@ -15,6 +15,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from .cancelled import is_cancelled
 from .troubles import WINDOW, Troubles
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,7 @@ class Meter:
 
     async def run(self) -> None:
         """Every few seconds, tell Redis what was counted, until cancelled."""
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # see `verifier`: a cancellation may be swallowed
+        while not is_cancelled():
             await asyncio.sleep(WINDOW)
             try:
                 if await self._troubles.close_window():

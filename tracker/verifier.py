@@ -26,6 +26,7 @@ from laion_protocol import (
 
 from .begun import begun
 from .books import Books
+from .cancelled import is_cancelled
 from .claim import claimed
 from .dedupe import Dedupe
 from .model_files import ModelFiles
@@ -199,12 +200,8 @@ class Verifier:
 
 async def _forever(work: Callable[[], Awaitable[object]], every: timedelta) -> None:
     """Do `work` again and again; trouble is logged once, and waited out."""
-    task = asyncio.current_task()
-    assert task is not None
     wait, troubled = every.total_seconds(), False
-    # redis-py sends through `asyncio.wait_for`, which may swallow a cancellation (until Python
-    # 3.12); the request to stop is then still to be seen here.
-    while not task.cancelling():
+    while not is_cancelled():
         try:
             await work()
         except (RedisError, OSError, StorageFull, Unavailable, CheckerBroken) as error:

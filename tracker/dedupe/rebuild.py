@@ -14,6 +14,7 @@ import numpy as np
 from redis.exceptions import RedisError
 
 from laion_protocol import Manifest, NotFound, Stage, TrackerError
+from tracker.cancelled import is_cancelled
 from tracker.queue import JobQueue
 from tracker.shard_store import DESCRIPTION, ShardStore, shard_prefix
 from tracker.verify import ShardChecker
@@ -72,9 +73,7 @@ class Rebuild:
     async def watch(self) -> None:
         """Begin again, until cancelled, what a process that died left half-way: the project has no
         other machine that answers."""
-        task = asyncio.current_task()
-        assert task is not None
-        while not task.cancelling():  # as in `verifier`
+        while not is_cancelled():
             try:
                 await self.resume()
             except (RedisError, OSError, BrokenFile) as error:
